@@ -1,0 +1,171 @@
+/** APIs: registered resource servers. An access token is made for one of them, with its scopes and its lifetime, signed ES256. */
+import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
+import { now } from "../clock.ts";
+import { AppError } from "../errors.ts";
+import { createCache } from "../store/cache.ts";
+import { type Db, isUniqueViolation, type Queries } from "../store/db.ts";
+import type { Notices } from "../store/notices.ts";
+import { quoted } from "../text.ts";
+import * as sql from "./queries.ts";
+import { identifierFault, parseApiChange, parseApiInput } from "./schema.ts";
+import type { ApiScope } from "./scope.ts";
+
+export { type ApiAccess, grantableScopes } from "./access.ts";
+export type { ApiScope } from "./scope.ts";
+
+/** Clients cache what they may ask for at an API, so they listen to this channel too. The payload is the id. */
+const CHANNEL = "apis";
+const PAGE_MAX = 200;
+/** So many clients are named when their API is deleted. */
+const CLIENTS_NAMED_MAX = 1000;
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+export interface Api {
+  readonly id: string;
+  /** An absolute URI (RFC 8707): the `resource` of requests and the `aud` of tokens, compared letter by letter. */
+  readonly identifier: string;
+  readonly name: string;
+  /** 60 to 86400. */
+  readonly tokenLifetimeSeconds: number;
+  /** In the order in which a consent page shows them. */
+  readonly scopes: readonly ApiScope[];
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export interface Apis {
+  /** Input with the wire's names (schema.ts). Throws api_invalid, api_identifier_taken. */
+  create(input: unknown, by: Actor): Promise<Api>;
+  /** From the cache: at most 30 s old, at most a second while notices arrive. */
+  find(identifier: string): Promise<Api | undefined>;
+  /** From the cache, too. */
+  findById(id: string): Promise<Api | undefined>;
+  /** By identifier; `after` is the last identifier of the page before, `query` a part of identifier or name. */
+  list(page: { readonly limit: number; readonly after?: string; readonly query?: string }): Promise<readonly Api[]>;
+  /** Everything but the identifier. `scopes` replaces the list; a scope that is gone is taken from every client. */
+  update(id: string, change: unknown, by: Actor): Promise<Api>;
+  /** Returns the clients that lose it. */
+  delete(id: string, by: Actor): Promise<readonly { readonly id: string; readonly name: string }[]>;
+}
+
+interface Context {
+  readonly db: Db;
+  readonly notices: Notices;
+  readonly record: RecordEvent;
+}
+
+export function createApis({ db, notices, record }: Context): Apis {
+  const byIdentifier = createCache<Api>({ load: (identifier) => sql.selectApi(db, identifier) });
+  const byId = createCache<Api>({ load: (id) => sql.selectApiById(db, id) });
+  // There are few APIs and they change seldom: forgetting all is simpler than knowing which names an id had.
+  const forget = (): void => {
+    byIdentifier.clear();
+    byId.clear();
+  };
+  notices.subscribe(CHANNEL, forget);
+  notices.onReconnect(forget);
+
+  /** Runs the change; afterwards this process serves the new state at once, without waiting for its own notice. */
+  const change = async <T>(work: (tx: Queries) => Promise<{ id: string; result: T }>): Promise<T> => {
+    try {
+      return await db.transaction(async (tx) => {
+        const { id, result } = await work(tx);
+        await notices.publish(tx, CHANNEL, id);
+        return result;
+      });
+    } finally {
+      // Also when it failed: a connection that broke during the commit does not tell whether the change is there.
+      forget();
+    }
+  };
+
+  return {
+    async create(input, by) {
+      const { identifier, name, scopes, token_lifetime: tokenLifetimeSeconds } = parseApiInput(input);
+      return change(async (tx) => {
+        const id = await insert(tx, { identifier, name, tokenLifetimeSeconds });
+        await sql.replaceScopes(tx, id, scopes);
+        await record(tx, event("api.created", id, by, { identifier, scopes: scopes.map(({ scope }) => scope) }));
+        return { id, result: await read(tx, id) };
+      });
+    },
+    async find(identifier) {
+      return identifierFault(identifier) === undefined ? byIdentifier.get(identifier) : undefined;
+    },
+    async findById(id) {
+      return ID.test(id) ? byId.get(id) : undefined;
+    },
+    list: (page) => list(db, page),
+    async update(id, patch, by) {
+      const { name, scopes, token_lifetime: lifetime } = parseApiChange(patch);
+      return change(async (tx) => {
+        const before = await lock(tx, id);
+        const tokenLifetimeSeconds = lifetime ?? before.tokenLifetimeSeconds;
+        await sql.updateApi(tx, { id, name: name ?? before.name, tokenLifetimeSeconds }, now());
+        if (scopes !== undefined) await sql.replaceScopes(tx, id, scopes);
+        const { identifier } = before;
+        await record(tx, event("api.updated", id, by, { identifier, fields: Object.keys(patch as object) }));
+        return { id, result: await read(tx, id) };
+      });
+    },
+    delete: (id, by) =>
+      change(async (tx) => {
+        const { identifier } = await lock(tx, id);
+        const clients = await sql.selectClientsOfApi(tx, id, CLIENTS_NAMED_MAX);
+        await sql.deleteApi(tx, id);
+        await record(tx, event("api.deleted", id, by, { identifier, clients: clients.map((client) => client.id) }));
+        return { id, result: clients };
+      }),
+  };
+}
+
+/** In the names of the wire. */
+export function presentApi(api: Api): Record<string, unknown> {
+  return {
+    id: api.id,
+    identifier: api.identifier,
+    name: api.name,
+    scopes: api.scopes,
+    token_lifetime: api.tokenLifetimeSeconds,
+    signing_alg: "ES256",
+    created_at: api.createdAt.toISOString(),
+    updated_at: api.updatedAt.toISOString(),
+  };
+}
+
+async function insert(tx: Queries, api: Pick<Api, "identifier" | "name" | "tokenLifetimeSeconds">): Promise<string> {
+  try {
+    return await sql.insertApi(tx, api, now());
+  } catch (error) {
+    if (isUniqueViolation(error)) throw new AppError("api_identifier_taken", quoted(api.identifier));
+    throw error;
+  }
+}
+
+async function list(
+  db: Db,
+  { limit, after, query }: { limit: number; after?: string; query?: string },
+): Promise<readonly Api[]> {
+  if (!Number.isInteger(limit) || limit < 1 || limit > PAGE_MAX) {
+    throw new AppError("api_invalid", `limit: it lies between 1 and ${PAGE_MAX}.`);
+  }
+  // Postgres takes no NUL in a text, and nothing that is stored holds one.
+  if (query?.includes("\0") === true || after?.includes("\0") === true) return [];
+  return sql.selectApis(db, { limit, after, query });
+}
+
+async function lock(tx: Queries, id: string): Promise<Api> {
+  if (!ID.test(id) || !(await sql.lockApi(tx, id))) throw new AppError("api_unknown", quoted(id));
+  return read(tx, id);
+}
+
+/** The API as this transaction has left it. */
+async function read(tx: Queries, id: string): Promise<Api> {
+  const api = await sql.selectApiById(tx, id);
+  if (api === undefined) throw new Error("an API vanished inside its own transaction");
+  return api;
+}
+
+function event(name: AuditEvent["name"], id: string, actor: Actor, data: NonNullable<AuditEvent["data"]>): AuditEvent {
+  return { name, actor, subject: { kind: "api", id }, data };
+}

@@ -1,0 +1,26 @@
+/** Scopes of an API: what may be asked for there, each with the words that a consent page shows. */
+import { isOpenIdScope, isScopeToken } from "../scopes.ts";
+import { DISPLAY_TEXT_RULE, isDisplayText } from "../text.ts";
+
+export const SCOPES_MAX = 100;
+const DESCRIPTION_CHARS_MAX = 200;
+
+export interface ApiScope {
+  readonly scope: string;
+  /** What a person reads when asked; the scope itself when nobody wrote anything. */
+  readonly description: string;
+}
+
+/** What is wrong with a scope's name, as the end of a sentence; undefined when an API may have it. RFC 6749 section 3.3. */
+export function scopeFault(scope: string): string | undefined {
+  if (!isScopeToken(scope)) return "is not 1 to 100 printable ASCII characters without space, quote and backslash";
+  // A request mixes both kinds in one parameter: this name would be taken for OpenID Connect's.
+  if (isOpenIdScope(scope)) return "is a scope of OpenID Connect";
+  return undefined;
+}
+
+/** What is wrong with a description, as the end of a sentence. */
+export function descriptionFault(description: string): string | undefined {
+  if (description.length > DESCRIPTION_CHARS_MAX) return `is longer than ${DESCRIPTION_CHARS_MAX} characters`;
+  return isDisplayText(description) ? undefined : DISPLAY_TEXT_RULE;
+}

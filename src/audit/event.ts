@@ -1,0 +1,67 @@
+/** Audit events: who did what to whom, from where, when; written in the transaction of the change itself, so that neither exists without the other. */
+import { now } from "../clock.ts";
+import type { Queries } from "../store/db.ts";
+import { insertEvent, selectEvents } from "./queries.ts";
+
+/** Who acts. Ids only, never an e-mail address: deleting a person must not break the trail. */
+export interface Actor {
+  readonly kind: "user" | "client" | "command" | "system" | "anonymous";
+  readonly id?: string | undefined;
+  readonly address?: string | undefined;
+  readonly requestId?: string | undefined;
+}
+
+/** What is recorded. The names are a closed list, so that nobody has to guess what to search for. */
+export type EventName =
+  | "sign_in.succeeded"
+  | "sign_in.failed"
+  | "sign_in.throttled"
+  | "sign_out"
+  | "consent.granted"
+  | "consent.refused"
+  | "consent.withdrawn"
+  | "token.reuse_detected"
+  | "code.reuse_detected"
+  | "user.created"
+  | "user.updated"
+  | "user.disabled"
+  | "user.enabled"
+  | "user.password_changed"
+  | "client.created"
+  | "client.updated"
+  | "client.secret_added"
+  | "client.disabled"
+  | "client.enabled"
+  | "client.deleted"
+  | "api.created"
+  | "api.updated"
+  | "api.deleted"
+  | "key.created"
+  | "setup.link_made"
+  | "setup.owner_created";
+
+export interface AuditEvent {
+  readonly name: EventName;
+  readonly actor: Actor;
+  readonly subject?: { readonly kind: "user" | "client" | "api" | "key" | "grant" | "setup"; readonly id: string };
+  /** Facts beside it, without secrets and without addresses of people: names of changed fields, scopes, a reason. */
+  readonly data?: Readonly<Record<string, string | number | boolean | readonly string[]>>;
+}
+
+/** An event as the trail gives it back. */
+export interface RecordedEvent extends AuditEvent {
+  readonly at: Date;
+}
+
+/** Records one event inside the caller's transaction. */
+export type RecordEvent = (tx: Queries, event: AuditEvent) => Promise<void>;
+
+export const record: RecordEvent = async (tx, event) => insertEvent(tx, event, now());
+
+/** The newest events first, at most `limit`. */
+export function listEvents(
+  queries: Queries,
+  filter: { name?: EventName; subjectId?: string; limit: number },
+): Promise<RecordedEvent[]> {
+  return selectEvents(queries, filter);
+}

@@ -1,0 +1,281 @@
+/** Clients: the applications that may ask for tokens. Every change is one transaction with its audit event and its notice. */
+import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
+import { now } from "../clock.ts";
+import { AppError } from "../errors.ts";
+import { isOpenIdScope } from "../scopes.ts";
+import { randomText } from "../secrets.ts";
+import { createCache } from "../store/cache.ts";
+import type { Db, Queries } from "../store/db.ts";
+import type { Notices } from "../store/notices.ts";
+import { quoted } from "../text.ts";
+import {
+  type ClientMetadata,
+  type ClientSettings,
+  type ClientType,
+  defaultSettings,
+  needsSecret,
+  originsOf,
+  type ResolvedClient,
+  resolveClient,
+  type WantedApi,
+} from "./metadata.ts";
+import { presentClient, READ_ONLY_FIELDS } from "./present.ts";
+import type { ClientApi, ClientRow } from "./queries.ts";
+import * as sql from "./queries.ts";
+import { parseClientChange, parseClientInput } from "./schema.ts";
+import { type ClientSecret, makeClientSecret, OVERLAP_SECONDS, planRotation } from "./secret.ts";
+
+export type { ClientMetadata, ClientSettings, ClientType } from "./metadata.ts";
+export { presentClient, toProviderMetadata } from "./present.ts";
+export type { ClientApi } from "./queries.ts";
+export { type ClientSecret, isClientSecret } from "./secret.ts";
+
+/** The clients that changed, or an API that clients ask for: what is cached about them goes. */
+const CHANNEL = "clients";
+const API_CHANNEL = "apis";
+/** Starts with letters, so that an id is never read as a flag; letters, digits, - and _ need no escaping anywhere. */
+const ID_PREFIX = "cl_";
+const ID_BYTES = 20;
+const ID = /^[A-Za-z0-9_-]{1,64}$/;
+const PAGE_MAX = 200;
+
+export interface Client {
+  readonly id: string;
+  readonly type: ClientType;
+  readonly name: string;
+  readonly isDisabled: boolean;
+  /** RFC 7591 wire names, defaults filled in. */
+  readonly metadata: ClientMetadata;
+  readonly settings: ClientSettings;
+  readonly apis: readonly ClientApi[];
+  /** The live ones, oldest first. */
+  readonly secrets: readonly ClientSecret[];
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export interface Clients {
+  /** Input with the wire's names (schema.ts). Throws client_invalid, client_redirect_uri_invalid, api_unknown. */
+  register(input: unknown, by: Actor): Promise<{ readonly client: Client; readonly secret?: string }>;
+  /** From the cache: at most 30 s old, at most a second while notices arrive. Disabled clients too. */
+  find(id: string): Promise<Client | undefined>;
+  /** The oldest first; `after` is the last id of the page before, `query` an id or a part of the name. */
+  list(page: { readonly limit: number; readonly after?: string; readonly query?: string }): Promise<readonly Client[]>;
+  /** A merge patch (RFC 7396) of what presentClient shows: null takes the type's default again. The result passes every rule of `register`. */
+  update(id: string, change: unknown, by: Actor): Promise<Client>;
+  /** The old secrets live for the overlap, 24 h unless said otherwise; 0 ends them at once. */
+  rotateSecret(
+    id: string,
+    options: { readonly overlapSeconds?: number },
+    by: Actor,
+  ): Promise<{ readonly client: Client; readonly secret: string; readonly secretId: string }>;
+  setDisabled(id: string, isDisabled: boolean, by: Actor): Promise<Client>;
+  /** Its consents go with it. */
+  delete(id: string, by: Actor): Promise<void>;
+}
+
+interface Context {
+  readonly db: Db;
+  readonly notices: Notices;
+  readonly record: RecordEvent;
+  readonly isDevelopment: boolean;
+}
+
+export function createClients(options: Context): Clients {
+  const { db, notices } = options;
+  const cache = createCache<Client>({ load: (id) => readClient(db, id) });
+  notices.subscribe(CHANNEL, (id) => cache.drop(id));
+  notices.subscribe(API_CHANNEL, () => cache.clear());
+  notices.onReconnect(() => cache.clear());
+
+  /** Runs the change; afterwards this process serves the new state at once, without waiting for its own notice. */
+  const change = async <T>(id: string, work: (tx: Queries) => Promise<T>): Promise<T> => {
+    try {
+      return await db.transaction(async (tx) => {
+        const result = await work(tx);
+        await notices.publish(tx, CHANNEL, id);
+        return result;
+      });
+    } finally {
+      // Also when it failed: a connection that broke during the commit does not tell whether the change is there.
+      cache.drop(id);
+    }
+  };
+
+  return {
+    register: (input, by) => register(options, change, input, by),
+    async find(id) {
+      return ID.test(id) ? cache.get(id) : undefined;
+    },
+    list: (page) => list(db, page),
+    update: (id, patch, by) => change(checked(id), (tx) => update(options, tx, { id, patch, by })),
+    rotateSecret: (id, { overlapSeconds = OVERLAP_SECONDS }, by) =>
+      change(checked(id), (tx) => rotate(options, tx, { id, overlapSeconds, by })),
+    setDisabled: (id, isDisabled, by) =>
+      change(checked(id), async (tx) => {
+        const client = await lock(tx, id);
+        if (client.isDisabled === isDisabled) return client;
+        await sql.updateDisabled(tx, id, isDisabled, now());
+        await options.record(tx, event(isDisabled ? "client.disabled" : "client.enabled", id, by));
+        return present(tx, id);
+      }),
+    delete: (id, by) =>
+      change(checked(id), async (tx) => {
+        const client = await lock(tx, id);
+        await sql.deleteClient(tx, id);
+        await options.record(tx, event("client.deleted", id, by, { name: client.name, type: client.type }));
+      }),
+  };
+}
+
+type Change = <T>(id: string, work: (tx: Queries) => Promise<T>) => Promise<T>;
+
+async function register({ isDevelopment, record }: Context, change: Change, input: unknown, by: Actor) {
+  const resolved = resolveClient(parseClientInput(input), { isDevelopment });
+  const id = `${ID_PREFIX}${randomText(ID_BYTES)}`;
+  const made = needsSecret(resolved.metadata) ? makeClientSecret() : undefined;
+  const client = await change(id, async (tx) => {
+    const apis = await findApis(tx, resolved);
+    const at = now();
+    await sql.insertClient(tx, { id, ...resolved }, at);
+    await sql.replaceClientApis(tx, id, apis);
+    if (made !== undefined) await sql.insertSecret(tx, id, made, at);
+    await record(tx, event("client.created", id, by, { name: resolved.name, type: resolved.type }));
+    return present(tx, id);
+  });
+  return { client, ...(made === undefined ? {} : { secret: made.secret }) };
+}
+
+async function update(
+  { isDevelopment, record }: Context,
+  tx: Queries,
+  what: { id: string; patch: unknown; by: Actor },
+) {
+  const { id, by } = what;
+  const patch = parseClientChange(what.patch);
+  const before = await lock(tx, id);
+  const type = patch["client_type"];
+  if (type !== undefined && type !== before.type) {
+    throw new AppError("client_invalid", "client_type: it cannot be changed; register another client.");
+  }
+  const resolved = resolveClient(parseClientInput(merge(before, patch)), { isDevelopment });
+  const apis = await findApis(tx, resolved);
+  const at = now();
+  await sql.updateClient(tx, { id, ...resolved }, at);
+  await sql.replaceClientApis(tx, id, apis);
+  // A secret that the client's method does not use would come alive again with the next change of the method.
+  if (!needsSecret(resolved.metadata)) await sql.endSecrets(tx, id, at, at);
+  await record(tx, event("client.updated", id, by, { fields: Object.keys(patch) }));
+  return present(tx, id);
+}
+
+async function rotate({ record }: Context, tx: Queries, what: { id: string; overlapSeconds: number; by: Actor }) {
+  const { id, overlapSeconds, by } = what;
+  const client = await lock(tx, id);
+  if (!needsSecret(client.metadata)) throw new AppError("client_has_no_secret");
+  const at = now();
+  const { until } = planRotation(client.secrets, { overlapSeconds, now: at });
+  const { secret, ...kept } = makeClientSecret();
+  await sql.endSecrets(tx, id, until, at);
+  const secretId = await sql.insertSecret(tx, id, kept, at);
+  await record(tx, event("client.secret_added", id, by, { secret_id: secretId, overlap_seconds: overlapSeconds }));
+  return { client: await present(tx, id), secret, secretId };
+}
+
+async function list(
+  db: Db,
+  { limit, after, query }: { limit: number; after?: string; query?: string },
+): Promise<readonly Client[]> {
+  if (!Number.isInteger(limit) || limit < 1 || limit > PAGE_MAX) {
+    throw new AppError("client_invalid", `limit: it lies between 1 and ${PAGE_MAX}.`);
+  }
+  // An unknown cursor would look like the end of the list.
+  if (after !== undefined && (await readClient(db, checked(after))) === undefined) {
+    throw new AppError("client_unknown", quoted(after));
+  }
+  // Postgres takes no NUL in a text, and no name holds one.
+  if (query?.includes("\0") === true) return [];
+  const rows = await sql.selectClients(db, { limit, after, query }, now());
+  return rows.map(toClient);
+}
+
+/** The stored client in the names of the wire, the patch on top. */
+function merge(before: Client, patch: Readonly<Record<string, unknown>>): unknown {
+  const stored = presentClient(before);
+  for (const name of READ_ONLY_FIELDS) delete stored[name];
+  const { redirect_uris: uris, scope = "" } = before.metadata;
+  // Origins that were taken from the redirects follow them.
+  if (before.type === "spa" && before.settings.webOrigins.join(" ") === originsOf(uris).join(" ")) {
+    delete stored["web_origins"];
+  }
+  // A scope that its API has given up since then must not stand in the way of another change.
+  const askable = new Set([...scope.split(" "), ...before.apis.flatMap((api) => api.scopes)]);
+  if (before.settings.optionalScopes.length > 0) {
+    stored["optional_scopes"] = before.settings.optionalScopes.filter((name) => askable.has(name));
+  }
+  return Object.fromEntries(Object.entries({ ...stored, ...patch }).filter(([, value]) => value !== null));
+}
+
+/** Finds the APIs by their identifiers and holds the wanted scopes against theirs. Throws api_unknown, client_invalid. */
+async function findApis(tx: Queries, resolved: ResolvedClient) {
+  const wanted = resolved.apis;
+  const isText = (api: WantedApi): boolean => !api.identifier.includes("\0");
+  const found =
+    wanted.length === 0
+      ? []
+      : await sql.selectApis(
+          tx,
+          wanted.filter(isText).map((api) => api.identifier),
+        );
+  const byIdentifier = new Map(found.map((api) => [api.identifier, api]));
+  const apis = wanted.map(({ identifier, scopes, isDefault }) => {
+    const api = byIdentifier.get(identifier);
+    if (api === undefined) throw new AppError("api_unknown", `apis: ${quoted(identifier)}.`);
+    const unknown = scopes?.find((scope) => !api.scopes.includes(scope));
+    if (unknown !== undefined) {
+      throw new AppError("client_invalid", `apis: ${quoted(unknown)} is not a scope of ${identifier}.`);
+    }
+    return { id: api.id, scopes: scopes ?? api.scopes, isDefault };
+  });
+  const askable = apis.flatMap((api) => api.scopes);
+  const stray = resolved.settings.optionalScopes.find((scope) => !isOpenIdScope(scope) && !askable.includes(scope));
+  if (stray !== undefined) {
+    throw new AppError(
+      "client_invalid",
+      `optional_scopes: ${quoted(stray)} is not a scope that this client may ask for.`,
+    );
+  }
+  return apis;
+}
+
+async function readClient(queries: Queries, id: string): Promise<Client | undefined> {
+  const row = await sql.selectClient(queries, id, now());
+  return row === undefined ? undefined : toClient(row);
+}
+
+/** The client as this transaction has left it. */
+async function present(tx: Queries, id: string): Promise<Client> {
+  const client = await readClient(tx, id);
+  if (client === undefined) throw new Error("a client vanished inside its own transaction");
+  return client;
+}
+
+async function lock(tx: Queries, id: string): Promise<Client> {
+  if (!(await sql.lockClient(tx, id))) throw new AppError("client_unknown", id);
+  return present(tx, id);
+}
+
+function toClient(row: ClientRow): Client {
+  // A setting that is younger than the row has its default.
+  return { ...row, settings: { ...defaultSettings(row.type), ...row.settings } };
+}
+
+/** An id that cannot be one is unknown before the database is asked. */
+function checked(id: string): string {
+  if (!ID.test(id)) throw new AppError("client_unknown", quoted(id));
+  return id;
+}
+
+function event(name: AuditEvent["name"], id: string, actor: Actor, data?: NonNullable<AuditEvent["data"]>): AuditEvent {
+  return { name, actor, subject: { kind: "client", id }, ...(data === undefined ? {} : { data }) };
+}

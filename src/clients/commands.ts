@@ -1,0 +1,162 @@
+/** Commands: `signet client …`. They change the same rows as a running server, which hears of it by notice. */
+import {
+  type CommandGroup,
+  type CommandIo,
+  type Given,
+  printFields,
+  printJson,
+  printTable,
+  textOf,
+  type Verb,
+} from "../commands.ts";
+import { AppError } from "../errors.ts";
+import { type Client, type Clients, presentClient } from "./client.ts";
+import { CREATE_FLAGS, numberOf, readFields, UPDATE_FLAGS } from "./flags.ts";
+import { OVERLAP_SECONDS } from "./secret.ts";
+
+export interface ClientCommandApp {
+  readonly clients: Clients;
+}
+
+const BY = { kind: "command" } as const;
+const LIST_MAX = 100;
+const ID = ["client-id"];
+
+const create: Verb<ClientCommandApp> = {
+  verb: "create",
+  summary: "registers a client and prints its id and, once, its secret",
+  flags: CREATE_FLAGS,
+  async run({ clients }, given, io) {
+    const fields = await readFields("client create", given, io);
+    const type = textOf(given, "type");
+    const { client, secret } = await clients.register(
+      { ...(type === undefined ? {} : { client_type: type }), ...fields },
+      BY,
+    );
+    show(io, client, secret);
+  },
+};
+
+const list: Verb<ClientCommandApp> = {
+  verb: "list",
+  summary: "lists clients, the oldest first",
+  flags: {
+    query: { type: "string", summary: "an id, or a part of the name" },
+    limit: { type: "string", value: "NUMBER", summary: `at most so many (${LIST_MAX})` },
+    after: { type: "string", value: "CLIENT-ID", summary: "goes on after this one" },
+  },
+  async run({ clients }, given, io) {
+    const [after, query] = [textOf(given, "after"), textOf(given, "query")];
+    const found = await clients.list({
+      limit: numberOf("client list", given, "limit") ?? LIST_MAX,
+      ...(after === undefined ? {} : { after }),
+      ...(query === undefined ? {} : { query }),
+    });
+    if (io.isJson)
+      return printJson(
+        io,
+        found.map((client) => presentClient(client)),
+      );
+    const rows = found.map(({ id, type, name, isDisabled }) => [id, type, name, isDisabled ? "disabled" : "active"]);
+    printTable(io, ["client_id", "type", "name", "state"], rows);
+  },
+};
+
+const get: Verb<ClientCommandApp> = {
+  verb: "get",
+  summary: "prints a client",
+  positionals: ID,
+  flags: {},
+  async run({ clients }, given, io) {
+    show(io, await findClient(clients, idOf(given)));
+  },
+};
+
+const update: Verb<ClientCommandApp> = {
+  verb: "update",
+  summary: "changes a client; what is not named stays, a list replaces the old one",
+  positionals: ID,
+  flags: UPDATE_FLAGS,
+  async run({ clients }, given, io) {
+    const id = idOf(given);
+    const { apis } = await findClient(clients, id);
+    const present = apis.map(({ identifier, scopes, isDefault }) => ({ identifier, scopes, default: isDefault }));
+    show(io, await clients.update(id, await readFields("client update", given, io, present), BY));
+  },
+};
+
+const rotateSecret: Verb<ClientCommandApp> = {
+  verb: "rotate-secret",
+  summary: "makes another secret and prints it, once",
+  positionals: ID,
+  flags: {
+    overlap: {
+      type: "string",
+      value: "SECONDS",
+      summary: `the old secrets work for so long (${OVERLAP_SECONDS}); 0 ends them at once`,
+    },
+  },
+  async run({ clients }, given, io) {
+    const overlapSeconds = numberOf("client rotate-secret", given, "overlap") ?? OVERLAP_SECONDS;
+    const { client, secret } = await clients.rotateSecret(idOf(given), { overlapSeconds }, BY);
+    show(io, client, secret);
+  },
+};
+
+const remove: Verb<ClientCommandApp> = {
+  verb: "delete",
+  summary: "deletes a client for good, with the consents that people gave it",
+  positionals: ID,
+  flags: {},
+  async run({ clients }, given, io) {
+    const id = idOf(given);
+    await clients.delete(id, BY);
+    if (io.isJson) printJson(io, { client_id: id, deleted: true });
+    else io.out(`The client ${id} is deleted.\n`);
+  },
+};
+
+export const clientCommands: CommandGroup<ClientCommandApp> = {
+  noun: "client",
+  summary: "applications that may ask for tokens",
+  verbs: [create, list, get, update, rotateSecret, switchTo(true), switchTo(false), remove],
+};
+
+function switchTo(isDisabled: boolean): Verb<ClientCommandApp> {
+  return {
+    verb: isDisabled ? "disable" : "enable",
+    summary: isDisabled ? "refuses the client everything until it is enabled" : "lets a disabled client work again",
+    positionals: ID,
+    flags: {},
+    async run({ clients }, given, io) {
+      show(io, await clients.setDisabled(idOf(given), isDisabled, BY));
+    },
+  };
+}
+
+function idOf(given: Given): string {
+  return given.positionals[0] ?? "";
+}
+
+async function findClient(clients: Clients, id: string): Promise<Client> {
+  const client = await clients.find(id);
+  if (client === undefined) throw new AppError("client_unknown");
+  return client;
+}
+
+function show(io: CommandIo, client: Client, secret?: string): void {
+  const fields = presentClient(client, secret);
+  if (io.isJson) {
+    printJson(io, fields);
+    return;
+  }
+  const apis = client.apis.map(({ identifier, scopes, isDefault }) => {
+    const names = scopes.length === 0 ? "" : ` (${scopes.join(" ")})`;
+    return `${identifier}${names}${isDefault ? ", default" : ""}`;
+  });
+  const secrets = client.secrets.map(({ hint, expiresAt }) => {
+    return `…${hint}${expiresAt === undefined ? "" : ` until ${expiresAt.toISOString()}`}`;
+  });
+  printFields(io, { ...fields, apis, secrets: fields["secrets"] === undefined ? undefined : secrets });
+  if (secret !== undefined) io.out("\nKeep the client_secret now: it is shown this once.\n");
+}

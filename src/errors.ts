@@ -1,0 +1,77 @@
+/** Errors: every refusal that Signet itself can give, in one table. OAuth errors are the engine's; these are ours. */
+
+/** A refusal has a status and a sentence that says what to do. The detail of an AppError goes to the log and to developers, never to a stranger. */
+export interface ErrorRow {
+  readonly status: number;
+  readonly message: string;
+}
+
+export const ERRORS = {
+  page_not_found: { status: 404, message: "There is no page at this address." },
+  method_not_allowed: { status: 405, message: "This address does not take this kind of request." },
+  host_unknown: { status: 421, message: "This server answers at another address." },
+  request_target_absolute: { status: 400, message: "The request line must hold a path." },
+  request_malformed: { status: 400, message: "The request could not be read." },
+  body_too_large: { status: 413, message: "The request is larger than this address takes." },
+  body_type_unsupported: { status: 415, message: "The request has a content type that this address does not take." },
+  form_foreign: {
+    status: 403,
+    message: "This form did not come from this page. Open the page again and send it from there.",
+  },
+  interaction_gone: {
+    status: 400,
+    message: "This sign-in has ended or was begun in another browser. Go back to the app and start again.",
+  },
+  store_unavailable: { status: 503, message: "A part of this service is not answering. Try again in a few seconds." },
+  hasher_busy: { status: 503, message: "Many people are signing in right now. Try again in a few seconds." },
+  login_failed: { status: 401, message: "The e-mail address or the password does not match an account." },
+  login_throttled: { status: 429, message: "Too many attempts. Wait a moment and try again." },
+  setup_link_gone: { status: 404, message: "This set-up link has been used or has expired." },
+  user_email_invalid: { status: 400, message: "The e-mail address cannot be used." },
+  user_email_taken: { status: 409, message: "Another user has this e-mail address." },
+  user_password_refused: { status: 400, message: "The password cannot be used." },
+  user_unknown: { status: 404, message: "There is no such user." },
+  user_invalid: { status: 400, message: "The user's data cannot be used." },
+  user_last_owner: { status: 409, message: "The last owner cannot be disabled." },
+  client_unknown: { status: 404, message: "There is no such client." },
+  client_invalid: { status: 400, message: "The client's metadata cannot be used." },
+  client_redirect_uri_invalid: { status: 400, message: "The redirect URI cannot be registered." },
+  client_has_no_secret: {
+    status: 400,
+    message: "This client has no secret: its type or its authentication method needs none.",
+  },
+  client_secrets_too_many: {
+    status: 409,
+    message: "The client has as many live secrets as it can have. Let one expire first.",
+  },
+  api_unknown: { status: 404, message: "There is no such API." },
+  api_invalid: { status: 400, message: "The API's data cannot be used." },
+  api_identifier_taken: { status: 409, message: "Another API has this identifier." },
+  command_usage: { status: 400, message: "The command was called in a way it does not know." },
+  internal: { status: 500, message: "Something went wrong on our side. Nothing was changed." },
+} as const satisfies Readonly<Record<string, ErrorRow>>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** The code is for the caller, the detail for the developer and the log. */
+export class AppError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(code: ErrorCode, detail?: string, retryAfterSeconds?: number) {
+    super(detail === undefined ? ERRORS[code].message : `${ERRORS[code].message} ${detail}`);
+    this.code = code;
+    this.detail = detail;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status;
+  }
+}
+
+/** Whether the error says that a store does not answer: the caller gets 503 and may try again. Set by the rooms that own a driver. */
+export function unavailable(detail: string): AppError {
+  return new AppError("store_unavailable", detail, 2);
+}

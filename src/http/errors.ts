@@ -1,0 +1,85 @@
+/** Where errors meet HTTP: every refusal becomes an answer of the right kind, and only its sentence leaves the process. */
+import type { Context, Middleware } from "koa";
+import { AppError, ERRORS, type ErrorCode } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { requestIdOf } from "./request-id.ts";
+
+/** What an error page shows; the room that draws it hands a function in, so that this file knows no page. */
+export interface ShownError {
+  readonly status: number;
+  readonly code: string;
+  /** For the app's developer; only where it is safe to say. */
+  readonly description?: string | undefined;
+  readonly requestId: string;
+}
+
+export type ShowError = (ctx: Context, error: ShownError) => void;
+
+/** Answers of these paths are for programs, whatever they say they accept. */
+const OAUTH_PATHS = new Set([
+  "/token",
+  "/introspect",
+  "/revoke",
+  "/userinfo",
+  "/par",
+  "/register",
+  "/device_authorization",
+  "/jwks",
+]);
+
+export function errorBoundary(options: { log: Log; isDevelopment: boolean; show: ShowError }): Middleware {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (thrown) {
+      answer(ctx, toAppError(thrown, ctx, options.log), options);
+    }
+  };
+}
+
+/** Replaces whatever answer was begun by that of the error. */
+export function answer(ctx: Context, error: AppError, options: { isDevelopment: boolean; show: ShowError }): void {
+  const { status } = ERRORS[error.code];
+  ctx.remove("Location");
+  ctx.status = status;
+  if (error.retryAfterSeconds !== undefined) ctx.set("Retry-After", String(error.retryAfterSeconds));
+  if (isForPrograms(ctx)) {
+    ctx.body = { error: oauthCode(error.code), error_description: ERRORS[error.code].message };
+    return;
+  }
+  const description = options.isDevelopment || status < 500 ? error.detail : undefined;
+  options.show(ctx, { status, code: error.code, description, requestId: requestIdOf(ctx) });
+}
+
+/** Whether the answer is read by a program: an OAuth endpoint, a well-known document, or a caller that asks for JSON. */
+export function isForPrograms(ctx: Context): boolean {
+  return OAUTH_PATHS.has(ctx.path) || ctx.path.startsWith("/.well-known/") || ctx.accepts("html", "json") !== "html";
+}
+
+function toAppError(thrown: unknown, ctx: Context, log: Log): AppError {
+  if (thrown instanceof AppError) {
+    if (thrown.status >= 500)
+      log.warn("refused", { request_id: requestIdOf(ctx), code: thrown.code, detail: thrown.detail });
+    return thrown;
+  }
+  // Koa and its helpers throw errors that carry a client's fault; their text is not for the caller.
+  if (
+    thrown instanceof Error &&
+    "status" in thrown &&
+    typeof thrown.status === "number" &&
+    thrown.status >= 400 &&
+    thrown.status < 500
+  ) {
+    return new AppError("request_malformed");
+  }
+  const error = thrown instanceof Error ? thrown : new Error("something that is no Error was thrown");
+  log.error("unexpected error", { request_id: requestIdOf(ctx), error: error.message, stack: error.stack });
+  return new AppError("internal");
+}
+
+/** RFC 6749 section 5.2 and 4.1.2.1 have few codes; a store that does not answer is the one that a client may retry. */
+function oauthCode(code: ErrorCode): string {
+  const { status } = ERRORS[code];
+  if (status === 503) return "temporarily_unavailable";
+  return status >= 500 ? "server_error" : "invalid_request";
+}

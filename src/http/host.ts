@@ -1,0 +1,106 @@
+/** The host pin: requests are for the issuer's own authority, and what a proxy says counts only from proxies that are trusted. */
+import { isIP } from "node:net";
+import type { Context, Middleware } from "koa";
+import type { TrustProxy } from "../config.ts";
+import { AppError } from "../errors.ts";
+import type { Log } from "../log.ts";
+
+/** Probes carry an address as Host; these paths show nothing that depends on it. */
+const EXEMPT_PATHS = new Set(["/health/live", "/health/ready", "/health", "/ready"]);
+const LOOPBACK_HOSTS = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/;
+const FORWARDED_FOR_ENTRIES_MAX = 50;
+
+export interface HostPin {
+  readonly issuer: string;
+  readonly trustProxy: TrustProxy;
+  readonly log: Log;
+  /** The page for a browser that reached a loopback issuer under another of its names. */
+  readonly showRightAddress: (ctx: Context) => void;
+}
+
+/**
+ * The library derives every URL from the request (measured), so the request is made to say what the issuer says: one Host, the
+ * issuer's; the issuer's scheme; the peer's true address. Everything else is refused before any other code sees it.
+ */
+export function hostPin(pin: HostPin): Middleware {
+  const issuer = new URL(pin.issuer);
+  const scheme = issuer.protocol.slice(0, -1);
+  const hint = once();
+  return async (ctx, next) => {
+    const { req } = ctx;
+    if (!req.url?.startsWith("/")) throw new AppError("request_target_absolute");
+    const address = clientAddress(req.socket.remoteAddress ?? "", ctx.get("x-forwarded-for"), pin.trustProxy);
+    const forwardedScheme = ctx.get("x-forwarded-proto");
+    const hosts = req.rawHeaders.filter((value, index) => index % 2 === 0 && value.toLowerCase() === "host").length;
+    const host = (req.headers.host ?? "").toLowerCase();
+    delete req.headers["x-forwarded-host"];
+    delete req.headers["forwarded"];
+    req.headers.host = issuer.host;
+    req.headers["x-forwarded-proto"] = scheme;
+    req.headers["x-forwarded-for"] = address;
+    if (!EXEMPT_PATHS.has(ctx.path)) {
+      if (hosts > 1) throw new AppError("request_malformed", "two Host headers");
+      if (!isSameAuthority(host, issuer)) return refuse(ctx, pin, { host, issuer });
+      if (scheme === "https" && pin.trustProxy.kind !== "none" && forwardedScheme !== "https") {
+        hint(() =>
+          pin.log.warn("the proxy does not send X-Forwarded-Proto: https, though ISSUER is https; set it there", {
+            address,
+          }),
+        );
+      }
+    }
+    await next();
+  };
+}
+
+/** The address that acts: the socket's, unless trusted proxies name another. The text is what Node gives, IPv4-mapped forms unwrapped. */
+export function clientAddress(socketAddress: string, forwardedFor: string, trust: TrustProxy): string {
+  const socket = unmapped(socketAddress);
+  if (trust.kind === "none" || forwardedFor === "") return socket;
+  const named = forwardedFor
+    .split(",")
+    .slice(-FORWARDED_FOR_ENTRIES_MAX)
+    .map((entry) => unmapped(entry.trim()));
+  const chain = [...named, socket];
+  if (trust.kind === "hops") {
+    // One trusted hop is the socket itself, so the client is the entry that hop added: the last.
+    const candidate = chain[Math.max(0, chain.length - 1 - trust.hops)] ?? socket;
+    return isIP(candidate) === 0 ? socket : candidate;
+  }
+  for (let index = chain.length - 1; index >= 0; index -= 1) {
+    const candidate = chain[index] ?? socket;
+    if (isIP(candidate) === 0) return chain[index + 1] ?? socket;
+    if (!trust.networks.check(candidate, isIP(candidate) === 6 ? "ipv6" : "ipv4")) return candidate;
+  }
+  return chain[0] ?? socket;
+}
+
+function isSameAuthority(host: string, issuer: URL): boolean {
+  const withPort = `${issuer.hostname}:${issuer.protocol === "https:" ? 443 : 80}`;
+  return host === issuer.host || (issuer.port === "" && host === withPort);
+}
+
+function refuse(ctx: Context, pin: HostPin, seen: { host: string; issuer: URL }): void {
+  const isNeighbour = LOOPBACK_HOSTS.test(seen.host) && LOOPBACK_HOSTS.test(seen.issuer.host);
+  if (isNeighbour && ctx.method === "GET" && ctx.accepts("json", "html") === "html") {
+    ctx.status = 421;
+    pin.showRightAddress(ctx);
+    return;
+  }
+  throw new AppError("host_unknown", `Host "${seen.host}" is not the issuer's "${seen.issuer.host}"`);
+}
+
+function unmapped(address: string): string {
+  const lower = address.toLowerCase();
+  return lower.startsWith("::ffff:") && isIP(lower.slice(7)) === 4 ? lower.slice(7) : lower;
+}
+
+/** The hint is for the operator's first look, not for every request. */
+function once(): (run: () => void) => void {
+  let isDone = false;
+  return (run) => {
+    if (isDone) return;
+    isDone = true;
+    run();
+  };
+}

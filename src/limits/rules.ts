@@ -1,0 +1,50 @@
+/** The numbers of the limits: what is counted, how many are free, how long it is remembered. */
+
+/** Failures of one user: some are free, then each failure doubles the wait for the one next attempt. */
+export interface DelayRule {
+  readonly name: string;
+  readonly freeFailures: number;
+  /** Free failures are forgotten this long after the last one. */
+  readonly forgetSeconds: number;
+  readonly delaySecondsMax: number;
+  /** The delays go on growing, and are forgotten this long after the last failure: waiting one out must not make five more free. */
+  readonly keepSeconds: number;
+}
+
+/** So many in a window that begins with the first. */
+export interface WindowRule {
+  readonly name: string;
+  readonly max: number;
+  readonly windowSeconds: number;
+}
+
+/** Attempts and failures from one address, in one window. */
+export interface AddressRule {
+  readonly name: string;
+  readonly attemptsMax: number;
+  readonly failuresMax: number;
+  readonly windowSeconds: number;
+}
+
+/** A person who mistypes is not hindered; who guesses has about a hundred tries a day (NIST SP 800-63B-4 section 3.2.2). */
+export const SIGN_IN_BY_USER: DelayRule = {
+  name: "sign_in_user",
+  freeFailures: 5,
+  forgetSeconds: 900,
+  delaySecondsMax: 900,
+  keepSeconds: 86_400,
+};
+
+/** One try each on a hundred users is an attack too; an office behind one address signs in less often than this. */
+export const SIGN_IN_BY_ADDRESS: AddressRule = {
+  name: "sign_in_address",
+  attemptsMax: 300,
+  failuresMax: 20,
+  windowSeconds: 600,
+};
+
+/** Failed authentications of one client from one address; only failures are counted, so that a good request costs no write. */
+export const CLIENT_AUTHENTICATION: WindowRule = { name: "client_authentication", max: 10, windowSeconds: 60 };
+
+/** An attempt that was never settled (its process died) counts as a failure after this time; hashing answers in three seconds. */
+export const UNSETTLED_SECONDS = 10;

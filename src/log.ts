@@ -1,0 +1,118 @@
+/** The log: JSON lines for machines, one readable line on a terminal. Fields come from an allow-list; values are cut. */
+import { type Logger, pino } from "pino";
+
+/** What may be logged beside the message. A field that is not here does not reach the log, so that no token, code, password or cookie can. */
+const FIELDS = new Set([
+  "request_id",
+  "method",
+  "path",
+  "status",
+  "ms",
+  "address",
+  "user_id",
+  "client_id",
+  "api_id",
+  "event",
+  "error",
+  "reason",
+  "code",
+  "detail",
+  "stack",
+  "kid",
+  "engine",
+  "place",
+  "pid",
+  "signal",
+  "port",
+  "host",
+  "issuer",
+  "file",
+  "version",
+  "count",
+  "attempt",
+  "job",
+  "hash_ms",
+  "queue",
+  "name",
+  "model",
+  "node_version",
+  "error_id",
+  "warning",
+]);
+/** A value longer than this is cut: a hostile header must not fill the disk (T-LOG-1). */
+const VALUE_CHARS_MAX = 512;
+/** A stack of our own code is worth more room; it never holds request data. */
+const STACK_CHARS_MAX = 4096;
+
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export interface Log {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** Whether lines of this level are written at all: the access log asks before it builds one. */
+  isOn(level: "debug" | "info"): boolean;
+}
+
+export interface LogSink {
+  write(line: string): void;
+}
+
+/** `pretty` writes one line a person can read; otherwise JSON. The sink is standard output unless a test listens. */
+export function createLog(options: { level: string; pretty: boolean; sink?: LogSink }): Log {
+  const sink = options.sink ?? safeStdout();
+  const target = options.pretty ? { write: (line: string) => sink.write(readable(line)) } : sink;
+  const logger = pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    target,
+  );
+  const at =
+    (level: "debug" | "info" | "warn" | "error") =>
+    (message: string, fields: LogFields = {}) =>
+      logger[level](allowed(fields, logger), cut(message, VALUE_CHARS_MAX));
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    isOn: (level) => logger.isLevelEnabled(level),
+  };
+}
+
+function allowed(fields: LogFields, logger: Logger): Record<string, string | number | boolean> {
+  const kept: Record<string, string | number | boolean> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === undefined) continue;
+    if (!FIELDS.has(name)) {
+      logger.error({ name }, "a field that is not on the log's list was dropped");
+      continue;
+    }
+    kept[name] = typeof value === "string" ? cut(value, name === "stack" ? STACK_CHARS_MAX : VALUE_CHARS_MAX) : value;
+  }
+  return kept;
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
+}
+
+/** A closed pipe (`signet serve | head -1`) must not end the server: without a listener the EPIPE is an uncaught exception (T-REL-21). */
+function safeStdout(): LogSink {
+  process.stdout.on("error", () => undefined);
+  return process.stdout;
+}
+
+/** Control characters in values were escaped by JSON; here they stay escaped, so that no value moves the cursor or forges a line. */
+function readable(line: string): string {
+  const { level, time, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
+  const fields = Object.entries(rest).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  const clock = String(time).slice(11, 23);
+  const text = JSON.stringify(msg).slice(1, -1).replaceAll('\\"', '"');
+  return `${clock} ${String(level).toUpperCase().padEnd(5)} ${[text, ...fields].join(" ")}\n`;
+}

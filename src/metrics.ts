@@ -1,0 +1,33 @@
+/** Metrics for Prometheus. Labels come from closed sets: nothing that a caller chooses becomes a label. */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+
+export interface Metrics {
+  readonly registry: Registry;
+  readonly requests: Counter<"status">;
+  readonly tokens: Counter<"grant_type" | "result">;
+  readonly signIns: Counter<"result">;
+  readonly consents: Counter<"result">;
+  readonly reuse: Counter<"what">;
+  readonly storeFailures: Counter<"store">;
+  readonly hashQueue: Gauge;
+}
+
+/** A registry per server, so that two of them in one process (tests) do not share counts. */
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
+    new Counter({ name: `signet_${name}`, help, labelNames: [...labelNames], registers: [registry] });
+  return {
+    registry,
+    requests: counter("http_requests_total", "Answers by class of status.", ["status"]),
+    tokens: counter("token_requests_total", "Answers of the token endpoint.", ["grant_type", "result"]),
+    signIns: counter("sign_ins_total", "Sign-ins with a password.", ["result"]),
+    consents: counter("consents_total", "Answers to the question for consent.", ["result"]),
+    reuse: counter("reuse_detected_total", "Codes and refresh tokens that were presented a second time.", ["what"]),
+    storeFailures: counter("store_failures_total", "Requests answered with 503 because a store did not answer.", [
+      "store",
+    ]),
+    hashQueue: new Gauge({ name: "signet_hash_queue", help: "Passwords waiting to be hashed.", registers: [registry] }),
+  };
+}

@@ -1,0 +1,134 @@
+/** The library's Adapter over our stores: clients from Postgres, everything that expires from the expiring store, every loser its protocol's error. */
+import type { Adapter, AdapterFactory, AdapterPayload } from "oidc-provider";
+import { errors, Provider } from "oidc-provider";
+import { type Clients, toProviderMetadata } from "../clients/client.ts";
+import { nowSeconds } from "../clock.ts";
+import type { GrantStore, JsonObject } from "../store/grants.ts";
+import { TRAITS_PROPERTY, traitsOf } from "./client-traits.ts";
+import { ASSERTION_SECONDS_MAX, CLOCK_TOLERANCE_SECONDS, GRANT_SECONDS } from "./lifetimes.ts";
+import { type RefreshOptions, refreshTokenAdapter } from "./refresh.ts";
+import { sessionAdapter } from "./session.ts";
+
+export interface AdapterOptions extends RefreshOptions {
+  readonly clients: Clients;
+  /** A code was presented twice, in sequence or at once: its grant has been ended (RFC 6749 section 4.1.2). */
+  readonly onCodeReuse: (reuse: { grantId: string; clientId: string }) => void;
+}
+
+/** An arrow function, since the library takes anything that can be constructed for a class. */
+export function createAdapterFactory(options: AdapterOptions): AdapterFactory {
+  const special: Readonly<Record<string, () => Adapter>> = {
+    Client: () => clientAdapter(options.clients),
+    Session: () => sessionAdapter(options.grants),
+    RefreshToken: () => refreshTokenAdapter(options),
+    Grant: () => grantAdapter(options.grants),
+    AuthorizationCode: () => codeAdapter(options),
+    Interaction: () => interactionAdapter(options.grants),
+    ReplayDetection: () => replayAdapter(options.grants),
+  };
+  return (name) => special[name]?.() ?? expiringAdapter(options.grants, name);
+}
+
+/** Access tokens and the like: put, find, remove. Ending the grant ends them, since every use loads the grant. */
+function expiringAdapter(grants: GrantStore, model: string): Adapter {
+  return {
+    async upsert(id, payload, expiresIn) {
+      const { jti: _secret, ...stored } = payload;
+      await grants.put(model, id, stored as JsonObject, lifetime(expiresIn), { grantId: payload.grantId });
+    },
+    async find(id) {
+      const record = await grants.find(model, id);
+      if (record === undefined) return undefined;
+      return { ...record.payload, jti: id, ...(record.isConsumed ? { consumed: true } : {}) } as AdapterPayload;
+    },
+    consume: async (id) => {
+      if ((await grants.consume(model, id)) !== "won") throw new errors.InvalidGrant(`the ${model} was used before`);
+    },
+    destroy: (id) => grants.remove(model, id),
+    revokeByGrantId: async () => undefined,
+    findByUid: async () => undefined,
+    findByUserCode: async () => undefined,
+  };
+}
+
+function codeAdapter(options: AdapterOptions): Adapter {
+  const base = expiringAdapter(options.grants, "AuthorizationCode");
+  return {
+    ...base,
+    async consume(code) {
+      if ((await options.grants.consume("AuthorizationCode", code)) === "won") return;
+      // The library revokes only what it saw consumed itself; the loser of a race has to do it here.
+      const payload = await base.find(code);
+      if (payload?.grantId !== undefined) {
+        await options.grants.endGrant(payload.grantId, GRANT_SECONDS);
+        options.onCodeReuse({ grantId: payload.grantId, clientId: payload.clientId ?? "" });
+      }
+      throw new errors.InvalidGrant("the authorization code was used before");
+    },
+  };
+}
+
+function grantAdapter(grants: GrantStore): Adapter {
+  return { ...expiringAdapter(grants, "Grant"), destroy: (id) => grants.endGrant(id, GRANT_SECONDS) };
+}
+
+function interactionAdapter(grants: GrantStore): Adapter {
+  const base = expiringAdapter(grants, "Interaction");
+  return {
+    ...base,
+    async upsert(id, payload, expiresIn) {
+      // The library copies the session's cookie id into the record; nothing reads it there, and it is a secret.
+      const { cookie: _secret, ...session } = (payload.session ?? {}) as Record<string, unknown>;
+      await base.upsert(
+        id,
+        payload.session === undefined ? payload : ({ ...payload, session } as AdapterPayload),
+        expiresIn,
+      );
+    },
+    async destroy(id) {
+      // The resume is what uses an interaction up: of two at once, one goes on.
+      const taken = await grants.take("Interaction", id);
+      if (taken === undefined && Provider.ctx?.oidc.route === "resume")
+        throw new errors.SessionNotFound("this sign-in was finished before");
+    },
+  };
+}
+
+/** The library looks first and saves later; here the look reserves, so that of two at once one passes (RFC 7523 section 3, jti). */
+function replayAdapter(grants: GrantStore): Adapter {
+  const seconds = ASSERTION_SECONDS_MAX + 2 * CLOCK_TOLERANCE_SECONDS;
+  return {
+    ...expiringAdapter(grants, "ReplayDetection"),
+    upsert: async () => undefined,
+    async find(id) {
+      const isFirst = await grants.claim("ReplayDetection", id, seconds);
+      return isFirst ? undefined : { jti: id, kind: "ReplayDetection", iat: nowSeconds(), exp: nowSeconds() + seconds };
+    },
+  };
+}
+
+/** Clients are rows that admins change, never something the library writes. A disabled one is as unknown as one that never was. */
+function clientAdapter(clients: Clients): Adapter {
+  return {
+    async find(id) {
+      const client = await clients.find(id);
+      if (client === undefined || client.isDisabled) return undefined;
+      return { ...toProviderMetadata(client), [TRAITS_PROPERTY]: traitsOf(client) } as AdapterPayload;
+    },
+    upsert: refuse,
+    consume: refuse,
+    destroy: refuse,
+    revokeByGrantId: refuse,
+    findByUid: async () => undefined,
+    findByUserCode: async () => undefined,
+  };
+}
+
+async function refuse(): Promise<void> {
+  throw new Error("clients are not written by the engine");
+}
+
+function lifetime(expiresIn: number | undefined): number {
+  if (expiresIn === undefined) throw new Error("no record without an end");
+  return expiresIn + CLOCK_TOLERANCE_SECONDS;
+}

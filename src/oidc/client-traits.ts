@@ -1,0 +1,34 @@
+/** What the engine's synchronous hooks must know of a client beyond its RFC 7591 metadata; it travels with the client through the library. */
+import type { Client, ClientType } from "../clients/client.ts";
+
+export interface ClientTraits {
+  readonly type: ClientType;
+  readonly isFirstParty: boolean;
+  readonly isPkceOptional: boolean;
+  readonly webOrigins: readonly string[];
+  readonly refreshIdleSeconds: number;
+  readonly refreshAbsoluteSeconds: number;
+  readonly optionalScopes: readonly string[];
+  readonly apis: readonly {
+    readonly identifier: string;
+    readonly scopes: readonly string[];
+    readonly isDefault: boolean;
+  }[];
+}
+
+/** The name under which the library keeps the traits (`extraClientMetadata`). */
+export const TRAITS_PROPERTY = "signet";
+
+export function traitsOf(client: Client): ClientTraits {
+  const { settings } = client;
+  return {
+    type: client.type,
+    isFirstParty: settings.isFirstParty,
+    isPkceOptional: settings.isPkceOptional,
+    webOrigins: settings.webOrigins,
+    refreshIdleSeconds: settings.refreshIdleSeconds,
+    refreshAbsoluteSeconds: settings.refreshAbsoluteSeconds,
+    optionalScopes: settings.optionalScopes,
+    apis: client.apis.map(({ identifier, scopes, isDefault }) => ({ identifier, scopes, isDefault })),
+  };
+}

@@ -1,0 +1,47 @@
+/** When a person is asked: to choose an account, to sign in, to consent. The library walks the prompts in this order. */
+import type { KoaContextWithOIDC } from "oidc-provider";
+import { interactionPolicy } from "oidc-provider";
+import { isSessionPastLimits } from "./session.ts";
+
+const { Check, Prompt, base } = interactionPolicy;
+
+export function createPolicy(): interactionPolicy.DefaultPolicy {
+  const policy = base();
+  policy.add(new Prompt({ name: "select_account", requestable: true }), 0);
+  const login = policy.get("login");
+  const consent = policy.get("consent");
+  if (login === undefined || consent === undefined)
+    throw new Error("the library's base policy has no login or consent prompt");
+  // Without this the library answers a session of a disabled user with a 500 (measured).
+  login.checks.add(
+    new Check("account_gone", "the account of this session cannot sign in", "login_required", (ctx) => {
+      return ctx.oidc.session?.accountId !== undefined && ctx.oidc.account === undefined;
+    }),
+  );
+  login.checks.add(
+    new Check("session_past_limits", "the session has passed its idle or absolute limit", "login_required", (ctx) => {
+      return (
+        ctx.oidc.session?.accountId !== undefined && isSessionPastLimits(ctx) && ctx.oidc.result?.login === undefined
+      );
+    }),
+  );
+  consent.checks.remove("native_client_prompt");
+  consent.checks.add(
+    new Check("native_client_prompt", "native clients require End-User interaction", "interaction_required", (ctx) => {
+      return (
+        ctx.oidc.client?.applicationType === "native" && !canSkipConsent(ctx) && ctx.oidc.result?.consent === undefined
+      );
+    }),
+  );
+  return policy;
+}
+
+/**
+ * First-party clients skip consent. Anybody can claim the redirects of a native app (RFC 8252 section 8.6), so a native one may
+ * skip it only when all its redirects are https addresses that the operating system gives to one app.
+ */
+export function canSkipConsent(ctx: KoaContextWithOIDC): boolean {
+  const client = ctx.oidc.client;
+  if (client === undefined || !client.signet.isFirstParty) return false;
+  return client.applicationType !== "native" || (client.redirectUris ?? []).every((uri) => uri.startsWith("https://"));
+}

@@ -1,0 +1,243 @@
+/** The provider, every option stated: what is left to a default of the library changes with the library. */
+import type { AdapterFactory, ClientAuthMethod, Configuration, KoaContextWithOIDC } from "oidc-provider";
+import { errors, Provider } from "oidc-provider";
+import type { Apis } from "../apis/api.ts";
+import type { Clients } from "../clients/client.ts";
+import { isClientSecret } from "../clients/secret.ts";
+import { now } from "../clock.ts";
+import type { Consents } from "../consents/consent.ts";
+import type { SigningKey } from "../keys/key.ts";
+import type { Users } from "../users/user.ts";
+import { CLAIMS, findAccount } from "./claims.ts";
+import { TRAITS_PROPERTY } from "./client-traits.ts";
+import { loadExistingGrant } from "./existing-grant.ts";
+import {
+  ACCESS_TOKEN_SECONDS,
+  ASSERTION_SECONDS_MAX,
+  CLOCK_TOLERANCE_SECONDS,
+  CODE_SECONDS,
+  GRANT_SECONDS,
+  ID_TOKEN_SECONDS,
+  INTERACTION_SECONDS,
+  refreshSeconds,
+  SESSION_ABSOLUTE_SECONDS,
+  SESSION_REMEMBERED_SECONDS,
+} from "./lifetimes.ts";
+import { createPolicy } from "./policy.ts";
+import { nextRefreshToken, type RefreshKeys } from "./refresh.ts";
+import { OPENID_SCOPES, resourceHooks } from "./resources.ts";
+
+/** A document of ours that a client hosts is small; the library reads without a bound unless told. */
+const FETCHED_BYTES_MAX = 64 * 1024;
+const OPAQUE_BITS = 256;
+const CLIENT_AUTH_METHODS: ClientAuthMethod[] = [
+  "client_secret_basic",
+  "client_secret_post",
+  "private_key_jwt",
+  "none",
+];
+/** HMAC algorithms need the secret in clear at rest, which Signet never has. */
+const ASYMMETRIC = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"] as const;
+
+/** All paths of the protocol. `/device/…` stays free: the library resumes there (measured: a 500 without a session). */
+export const ROUTES = {
+  authorization: "/authorize",
+  token: "/token",
+  userinfo: "/userinfo",
+  jwks: "/jwks",
+  introspection: "/introspect",
+  revocation: "/revoke",
+  end_session: "/logout",
+} as const;
+
+export interface ProviderParts {
+  readonly issuer: string;
+  readonly adapter: AdapterFactory;
+  readonly users: Users;
+  readonly clients: Clients;
+  readonly apis: Apis;
+  readonly consents: Consents;
+  /** The active key of each algorithm first. */
+  readonly signingKeys: readonly SigningKey[];
+  readonly cookieKeys: readonly string[];
+  readonly refreshKeys: RefreshKeys;
+  readonly pages: EnginePages;
+}
+
+/** Pages that the library asks for; the room of pages draws them. */
+export interface EnginePages {
+  renderError(
+    ctx: KoaContextWithOIDC,
+    out: { error: string; error_description?: string | undefined },
+    error: Error,
+  ): void;
+  logout(ctx: KoaContextWithOIDC): Promise<void>;
+  loggedOut(ctx: KoaContextWithOIDC): Promise<void>;
+}
+
+/** A pure function of its parts, so that a change of keys builds a second instance and swaps one reference. */
+export function buildProvider(parts: ProviderParts): Provider {
+  const provider = new Provider(parts.issuer, configuration(parts));
+  // The authority and the scheme were pinned to the issuer's before; the flag makes the library read them.
+  provider.proxy = true;
+  provider.RefreshToken.prototype.generateTokenId = () => nextRefreshToken(parts.refreshKeys);
+  provider.Client.prototype.compareClientSecret = async function compare(
+    this: { clientId: string },
+    presented: string,
+  ) {
+    const client = await parts.clients.find(this.clientId);
+    return client !== undefined && isClientSecret(client, presented, now());
+  };
+  return provider;
+}
+
+/** Names of the cookies are Signet's own, since cookies ignore ports; on https they carry the prefix that binds them to host or scheme. */
+export function cookieNames(issuer: string): { session: string; interaction: string; resume: string } {
+  const isHttps = issuer.startsWith("https:");
+  return {
+    session: isHttps ? "__Host-signet_session" : "signet_session",
+    interaction: isHttps ? "__Secure-signet_interaction" : "signet_interaction",
+    resume: isHttps ? "__Secure-signet_resume" : "signet_resume",
+  };
+}
+
+function configuration(parts: ProviderParts): Configuration {
+  const isHttps = parts.issuer.startsWith("https:");
+  const cookie = { httpOnly: true, sameSite: "lax", secure: isHttps, signed: true, overwrite: true } as const;
+  const resources = resourceHooks(parts.apis);
+  return {
+    adapter: parts.adapter,
+    acrValues: [],
+    allowOmittingSingleRegisteredRedirectUri: false,
+    acceptQueryParamAccessTokens: false,
+    assertJwtClientAuthClaimsAndHeader,
+    claims: structuredClone(CLAIMS) as unknown as NonNullable<Configuration["claims"]>,
+    clientAuthMethods: CLIENT_AUTH_METHODS,
+    clientBasedCORS: (_ctx, origin, client) => isRegisteredOrigin(origin, client),
+    clientDefaults: {
+      grant_types: ["authorization_code"],
+      id_token_signed_response_alg: "RS256",
+      response_types: ["code"],
+      token_endpoint_auth_method: "client_secret_basic",
+    },
+    clients: [],
+    clockTolerance: CLOCK_TOLERANCE_SECONDS,
+    conformIdTokenClaims: true,
+    cookies: {
+      names: cookieNames(parts.issuer),
+      long: { ...cookie, path: "/" },
+      short: cookie,
+      keys: [...parts.cookieKeys],
+    },
+    discovery: { claim_types_supported: ["normal"], ui_locales_supported: ["en", "de"] },
+    enabledJWA: {
+      clientAuthSigningAlgValues: [...ASYMMETRIC],
+      idTokenSigningAlgValues: ["RS256", "ES256"],
+      userinfoSigningAlgValues: ["RS256", "ES256"],
+      introspectionSigningAlgValues: ["RS256", "ES256"],
+      authorizationSigningAlgValues: ["RS256", "ES256"],
+      requestObjectSigningAlgValues: [...ASYMMETRIC],
+      dPoPSigningAlgValues: ["ES256", "Ed25519", "EdDSA"],
+    },
+    enableHttpPostMethods: false,
+    expiresWithSession: async (_ctx, source) => !source.scopes.has("offline_access"),
+    extraClientMetadata: { properties: [TRAITS_PROPERTY], validator: () => undefined },
+    extraParams: [],
+    extraTokenClaims: async () => undefined,
+    features: {
+      backchannelLogout: { enabled: false },
+      ciba: { enabled: false },
+      claimsParameter: { enabled: false },
+      clientCredentials: { enabled: true },
+      clientIdMetadataDocument: { enabled: false },
+      deviceFlow: { enabled: false },
+      devInteractions: { enabled: false },
+      dPoP: { enabled: false },
+      encryption: { enabled: false },
+      fapi: { enabled: false },
+      introspection: {
+        enabled: true,
+        allowedPolicy: async (_ctx, client, token) => token.clientId === client.clientId,
+      },
+      jwtIntrospection: { enabled: false },
+      jwtResponseModes: { enabled: false },
+      jwtUserinfo: { enabled: false },
+      mTLS: { enabled: false },
+      pushedAuthorizationRequests: { enabled: false },
+      registration: { enabled: false },
+      registrationManagement: { enabled: false },
+      requestObjects: { enabled: false },
+      resourceIndicators: { enabled: true, ...resources },
+      revocation: { enabled: true, allowedPolicy: async (_ctx, client, token) => token.clientId === client.clientId },
+      richAuthorizationRequests: { enabled: false },
+      rpInitiatedLogout: {
+        enabled: true,
+        logoutSource: (ctx) => parts.pages.logout(ctx),
+        postLogoutSuccessSource: (ctx) => parts.pages.loggedOut(ctx),
+      },
+      userinfo: { enabled: true },
+      webMessageResponseMode: { enabled: false },
+    },
+    fetchResponseBodyLimits: { jwks_uri: FETCHED_BYTES_MAX, sector_identifier_uri: FETCHED_BYTES_MAX },
+    findAccount: findAccount(parts.users),
+    formats: { bitsOfOpaqueRandomness: OPAQUE_BITS },
+    interactions: { policy: createPolicy(), url: async (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed("refresh_token"),
+    jwks: { keys: parts.signingKeys.map((key) => key.privateJwk) } as NonNullable<Configuration["jwks"]>,
+    loadExistingGrant: loadExistingGrant(parts.consents),
+    pairwiseIdentifier: async () => {
+      throw new Error("pairwise subjects are not offered");
+    },
+    pkce: { required: (_ctx, client) => !(client.signet.isPkceOptional && client.clientAuthMethod !== "none") },
+    renderError: (ctx, out, error) => parts.pages.renderError(ctx, out, error),
+    responseTypes: ["code"],
+    revokeGrantPolicy: (ctx) => !(ctx.oidc.route === "revocation" && ctx.oidc.entities.AccessToken !== undefined),
+    rotateRefreshToken: () => true,
+    routes: { ...ROUTES },
+    scopes: [...OPENID_SCOPES],
+    sectorIdentifierUriValidate: () => true,
+    subjectTypes: ["public"],
+    ttl: {
+      AccessToken: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? ACCESS_TOKEN_SECONDS,
+      AuthorizationCode: CODE_SECONDS,
+      ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? ACCESS_TOKEN_SECONDS,
+      Grant: GRANT_SECONDS,
+      IdToken: ID_TOKEN_SECONDS,
+      Interaction: INTERACTION_SECONDS,
+      RefreshToken: (_ctx, token, client) =>
+        refreshSeconds({
+          idleSeconds: client.signet.refreshIdleSeconds,
+          absoluteSeconds: client.signet.refreshAbsoluteSeconds,
+          ageSeconds: token.totalLifetime(),
+        }),
+      Session: (_ctx, session) => (session.transient === true ? SESSION_ABSOLUTE_SECONDS : SESSION_REMEMBERED_SECONDS),
+    },
+  };
+}
+
+/** RFC 7523 section 3 with the advice of 2025: one audience, the issuer, so that no other server's assertion is taken; and a short life, since its jti is remembered that long. */
+async function assertJwtClientAuthClaimsAndHeader(
+  ctx: KoaContextWithOIDC,
+  claims: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  if (claims["aud"] !== ctx.oidc.issuer)
+    throw new errors.InvalidClientAuth("the audience of a client assertion is the issuer");
+  const seconds = Number(claims["exp"]) - Math.floor(now().getTime() / 1000);
+  if (!(seconds <= ASSERTION_SECONDS_MAX + CLOCK_TOLERANCE_SECONDS)) {
+    throw new errors.InvalidClientAuth("a client assertion lives at most five minutes");
+  }
+}
+
+/** Browsers may call with the origins that the client registered, and those of a public client's own redirects. */
+function isRegisteredOrigin(
+  origin: string,
+  client: {
+    readonly clientAuthMethod?: string | undefined;
+    readonly redirectUris?: readonly string[] | undefined;
+    readonly signet: { readonly webOrigins: readonly string[] };
+  },
+): boolean {
+  if (client.signet.webOrigins.includes(origin)) return true;
+  const isPublic = client.clientAuthMethod === "none";
+  return isPublic && (client.redirectUris ?? []).some((uri) => /^https?:/.test(uri) && new URL(uri).origin === origin);
+}

@@ -1,0 +1,112 @@
+/** Refresh tokens: one record per family, every use makes a new generation, and inside the window a use is answered with the same successor. */
+import type { Adapter, AdapterPayload } from "oidc-provider";
+import { errors, Provider } from "oidc-provider";
+import type { MacKey } from "../keys/mac-key.ts";
+import { hmac, isEqualSecret, randomText } from "../secrets.ts";
+import { type GrantStore, standing } from "../store/grants.ts";
+import { CLOCK_TOLERANCE_SECONDS } from "./lifetimes.ts";
+
+/** 16 random bytes name a family; that nobody can make a token for it is the MAC's work, not the name's. */
+const FAMILY_BYTES = 16;
+const TOKEN = /^sgn_rt_(\d{1,6})_(\d{1,9})_([A-Za-z0-9_-]{22})([A-Za-z0-9_-]{43})$/;
+
+/** Newest first: the first makes, all verify. The token names the version, so that keys rotate without ending anything. */
+export type RefreshKeys = readonly [MacKey, ...MacKey[]];
+
+interface Parsed {
+  readonly familyId: string;
+  readonly generation: number;
+}
+
+/**
+ * `sgn_rt_<key version>_<generation>_<family><MAC>`. The successor is computed, not kept, so the store holds nothing that could be
+ * used as a token; and a guess at a family fails at the MAC, before any store is asked, so it cannot log anybody out.
+ */
+export function refreshTokenOf(parsed: Parsed, keys: RefreshKeys): string {
+  const [{ version, key }] = keys;
+  return `sgn_rt_${version}_${parsed.generation}_${parsed.familyId}${hmac(key, macText(version, parsed))}`;
+}
+
+export function parseRefreshToken(token: string, keys: RefreshKeys): Parsed | undefined {
+  const [, version, generation, familyId, mac] = TOKEN.exec(token) ?? [];
+  const key = keys.find((candidate) => String(candidate.version) === version);
+  if (key === undefined || familyId === undefined || mac === undefined) return undefined;
+  const parsed = { familyId, generation: Number(generation) };
+  return isEqualSecret(mac, hmac(key.key, macText(key.version, parsed))) ? parsed : undefined;
+}
+
+/** The id of the token that is being made: the next generation of the one that was rotated, else a new family. Synchronous, as the library demands. */
+export function nextRefreshToken(keys: RefreshKeys): string {
+  const rotated: unknown = Provider.ctx?.oidc.entities.RotatedRefreshToken?.jti;
+  const previous = typeof rotated === "string" ? parseRefreshToken(rotated, keys) : undefined;
+  if (previous === undefined) return refreshTokenOf({ familyId: randomText(FAMILY_BYTES), generation: 0 }, keys);
+  return refreshTokenOf({ familyId: previous.familyId, generation: previous.generation + 1 }, keys);
+}
+
+export interface RefreshOptions {
+  readonly grants: GrantStore;
+  readonly keys: RefreshKeys;
+  /** The window of the client in milliseconds; it is the client's own setting, 0 to 60 seconds. */
+  readonly windowMs: (clientId: string) => Promise<number>;
+  readonly nowMs: () => number;
+}
+
+/** The library's adapter for refresh tokens, over families. */
+export function refreshTokenAdapter(options: RefreshOptions): Adapter {
+  const { grants, keys } = options;
+  return {
+    async upsert(token, payload, expiresIn) {
+      const parsed = required(token, keys);
+      const ttl = (expiresIn ?? 0) + CLOCK_TOLERANCE_SECONDS;
+      const { jti: _secret, consumed: _mark, rotations: _count, ...stored } = payload;
+      if (parsed.generation === 0) await grants.families.start(parsed.familyId, stored, ttl);
+      else await grants.families.save(parsed.familyId, parsed.generation, stored, ttl);
+      // A session outlives its own limits for as long as a refresh token is bound to it.
+      if (payload.expiresWithSession === true && payload.sessionUid !== undefined)
+        await grants.sessions.prolong(payload.sessionUid, ttl);
+    },
+    async find(token) {
+      const parsed = parseRefreshToken(token, keys);
+      const family = parsed === undefined ? undefined : await grants.families.find(parsed.familyId);
+      if (parsed === undefined || family === undefined) return undefined;
+      const payload: AdapterPayload = { ...family.payload, jti: token, rotations: parsed.generation };
+      const time = { nowMs: options.nowMs(), windowMs: await options.windowMs(payload.clientId ?? "") };
+      switch (standing(family, parsed.generation, time)) {
+        case "current":
+        case "replayed":
+          return payload;
+        case "reused":
+          // With the mark the library takes its own path: it revokes the family and the grant.
+          return { ...payload, consumed: true };
+        default:
+          return undefined;
+      }
+    },
+    async consume(token) {
+      const parsed = required(token, keys);
+      const clientId = Provider.ctx?.oidc.client?.clientId ?? "";
+      const time = { nowMs: options.nowMs(), windowMs: await options.windowMs(clientId) };
+      const outcome = await grants.families.spend(parsed.familyId, parsed.generation, time);
+      if (outcome !== "current" && outcome !== "replayed")
+        throw new errors.InvalidGrant("the refresh token was used meanwhile");
+    },
+    async destroy(token) {
+      const parsed = parseRefreshToken(token, keys);
+      if (parsed !== undefined) await grants.families.end(parsed.familyId);
+    },
+    // Ending the Grant ends the family: every use loads it. This call also comes when an access token alone is revoked, and must then do nothing.
+    revokeByGrantId: async () => undefined,
+    findByUid: async () => undefined,
+    findByUserCode: async () => undefined,
+  };
+}
+
+function required(token: string, keys: RefreshKeys): Parsed {
+  const parsed = parseRefreshToken(token, keys);
+  if (parsed === undefined) throw new Error("a refresh token that this server did not make");
+  return parsed;
+}
+
+function macText(version: number, parsed: Parsed): string {
+  return `refresh ${version} ${parsed.generation} ${parsed.familyId}`;
+}

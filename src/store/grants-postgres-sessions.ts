@@ -1,0 +1,133 @@
+/** Sessions in Postgres: one row each, merged by one statement, and a row for every id that leads to it. */
+import { now, nowSeconds, secondsAfter } from "../clock.ts";
+import type { Db, Parameter, Row } from "./db.ts";
+import { type JsonObject, type SessionChange, type SessionRecord, type SessionStore, storeKey } from "./grants.ts";
+import { lifetimeSeconds } from "./grants-lifetime.ts";
+
+const SESSION = ".s";
+const POINTER = ".sid";
+/** A replaced id is remembered this long after it stopped to answer: longer than any request that still holds it. */
+const REPLACED_KEPT_SECONDS = 3600;
+
+/** Whether the stored session lives and is the same person's: only then is anything of it kept. $10 is the present, $5 the account. */
+const IS_SAME = "stored.expires_at > $10 and stored.account = $5";
+/** What a change makes of a stored session; the parameters are those of `saveParameters`. */
+const MERGE = `
+  record = $4,
+  account = $5,
+  authorizations = case when ${IS_SAME} then (stored.authorizations - $7::text[]) || $6::jsonb else $6::jsonb end,
+  seen_at = coalesce($8::bigint, case when ${IS_SAME} then stored.seen_at else $9::bigint end),
+  expires_at = greatest(stored.expires_at, $3)`;
+/** A session that ended stays ended, unless it is a new one. */
+const UPDATE = `update grant_sessions as stored set ${MERGE} where key = $1 and expires_at > $10 returning key, expires_at`;
+const INSERT = `
+insert into grant_sessions as stored (key, record, account, authorizations, seen_at, expires_at)
+values ($1, $4, $5, $6::jsonb, coalesce($8::bigint, $9::bigint), $3)
+on conflict (key) do update set ${MERGE}
+returning key, expires_at`;
+/** Points the id to the session that was saved; a replaced id never points again, also when a slow request saves under it. */
+const POINT = `
+insert into grant_session_ids as pointer (key, session_key, expires_at) select $2, key, expires_at from saved
+on conflict (key) do update set
+  session_key = excluded.session_key, answers_until = null, expires_at = greatest(pointer.expires_at, excluded.expires_at)
+where pointer.answers_until is null or pointer.expires_at <= $10`;
+
+const IS_ANSWERING = "pointer.expires_at > $2 and (pointer.answers_until is null or pointer.answers_until > $2)";
+const FIND_BY_ID = `
+select session.record, session.authorizations, session.seen_at
+from grant_session_ids as pointer join grant_sessions as session on session.key = pointer.session_key
+where pointer.key = $1 and ${IS_ANSWERING} and session.expires_at > $2`;
+
+/** Its ids would point to nothing; they go with it. */
+const END_IDS = "delete from grant_session_ids where session_key in (select key from ended)";
+const END_BY_ID = `
+with ended as (
+  delete from grant_sessions
+  where key = (select session_key from grant_session_ids as pointer where key = $1 and ${IS_ANSWERING})
+  returning key
+) ${END_IDS}`;
+const END_BY_UID = `with ended as (delete from grant_sessions where key = $1 returning key) ${END_IDS}`;
+
+const PROLONG = `
+with prolonged as (
+  update grant_sessions set expires_at = $2 where key = $1 and expires_at > $3 and expires_at < $2 returning key
+)
+update grant_session_ids set expires_at = $2
+where session_key in (select key from prolonged) and answers_until is null and expires_at > $3 and expires_at < $2`;
+
+interface SessionRow extends Row {
+  readonly record: string;
+  readonly authorizations: Readonly<Record<string, string>>;
+  /** The driver gives 64-bit integers as text. */
+  readonly seen_at: string;
+}
+
+export function createPostgresSessions(db: Db): SessionStore {
+  return {
+    async findById(id) {
+      const [row] = await db.query<SessionRow>(FIND_BY_ID, [storeKey(POINTER, id), now()]);
+      return row === undefined ? undefined : parseSession(row);
+    },
+    async findByUid(uid) {
+      const [row] = await db.query<SessionRow>(
+        "select record, authorizations, seen_at from grant_sessions where key = $1 and expires_at > $2",
+        [storeKey(SESSION, uid), now()],
+      );
+      return row === undefined ? undefined : parseSession(row);
+    },
+    async save(id, change, ttlSeconds) {
+      const rows = await db.query(
+        `with saved as (${change.isNew ? INSERT : UPDATE}), pointed as (${POINT}) select key from saved`,
+        saveParameters(id, change, ttlSeconds),
+      );
+      return rows.length > 0;
+    },
+    async forget(id, afterSeconds) {
+      const answersUntil = secondsAfter(now(), Math.max(afterSeconds, 0));
+      await db.query(
+        `update grant_session_ids set answers_until = least(answers_until, $2), expires_at = $3
+        where key = $1 and expires_at > $4`,
+        [storeKey(POINTER, id), answersUntil, secondsAfter(answersUntil, REPLACED_KEPT_SECONDS), now()],
+      );
+    },
+    async end(id) {
+      await db.query(END_BY_ID, [storeKey(POINTER, id), now()]);
+    },
+    async endByUid(uid) {
+      await db.query(END_BY_UID, [storeKey(SESSION, uid)]);
+    },
+    async prolong(uid, ttlSeconds) {
+      const expiresAt = secondsAfter(now(), lifetimeSeconds(ttlSeconds));
+      await db.query(PROLONG, [storeKey(SESSION, uid), expiresAt, now()]);
+    },
+  };
+}
+
+/** In the order of the statements' numbers. */
+function saveParameters(id: string, change: SessionChange, ttlSeconds: number): readonly Parameter[] {
+  const { uid, fields, set, removed, seenAt } = change;
+  // JSON in the strings of JSON: jsonb then holds no character that it would refuse.
+  const authorizations = Object.fromEntries(
+    Object.entries(set).map(([clientId, value]) => [JSON.stringify(clientId), JSON.stringify(value)]),
+  );
+  return [
+    storeKey(SESSION, uid),
+    storeKey(POINTER, id),
+    secondsAfter(now(), lifetimeSeconds(ttlSeconds)),
+    JSON.stringify({ uid, fields }),
+    JSON.stringify(fields["accountId"] ?? null),
+    JSON.stringify(authorizations),
+    removed.map((clientId) => JSON.stringify(clientId)),
+    seenAt ?? null,
+    nowSeconds(),
+    now(),
+  ];
+}
+
+function parseSession({ record, authorizations, seen_at }: SessionRow): SessionRecord {
+  const { uid, fields } = JSON.parse(record) as { uid: string; fields: JsonObject };
+  const entries = Object.entries(authorizations).map(
+    ([clientId, value]) => [JSON.parse(clientId) as string, JSON.parse(value) as JsonObject] as const,
+  );
+  return { uid, fields, authorizations: Object.fromEntries(entries), seenAt: Number(seen_at) };
+}

@@ -1,0 +1,150 @@
+/** SQL of users and their roles; imported by this room alone. */
+import type { Parameter, Queries } from "../store/db.ts";
+import type { StandardClaims } from "./schema.ts";
+
+/** A type, not an interface, so that it is a row for the driver too. */
+export type UserRow = {
+  readonly id: string;
+  readonly email: string;
+  readonly email_canonical: string;
+  readonly email_verified: boolean;
+  readonly password_hash: string | null;
+  readonly claims: StandardClaims;
+  readonly disabled_at: Date | null;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+  readonly roles: readonly string[];
+};
+
+/** What a change may write. */
+export type UserColumns = Pick<UserRow, "email" | "email_canonical" | "email_verified" | "claims">;
+
+/** Taken by whoever makes or unmakes an owner: two at once would both see the other and none, or both none. */
+const OWNER_LOCK = 0x7367_6f77;
+const COLUMNS = `u.id, u.email, u.email_canonical, u.email_verified, u.password_hash, u.claims, u.disabled_at, u.created_at,
+  u.updated_at, array(select r.role from user_roles r where r.user_id = u.id order by r.role) as roles`;
+
+export async function findRow(queries: Queries, id: string): Promise<UserRow | undefined> {
+  const [row] = await queries.query<UserRow>(`select ${COLUMNS} from users u where u.id = $1`, [id]);
+  return row;
+}
+
+export async function findRowByEmail(queries: Queries, canonical: string): Promise<UserRow | undefined> {
+  const [row] = await queries.query<UserRow>(`select ${COLUMNS} from users u where u.email_canonical = $1`, [
+    canonical,
+  ]);
+  return row;
+}
+
+/** The row stays as it is until the transaction ends. */
+export async function lockRow(tx: Queries, id: string): Promise<UserRow | undefined> {
+  await tx.query("select 1 from users where id = $1 for update", [id]);
+  return findRow(tx, id);
+}
+
+/** In order of creation. The address is searched from its beginning, which an index serves; the name anywhere. */
+export async function selectRows(
+  queries: Queries,
+  filter: { limit: number; after?: { createdAt: Date; id: string } | undefined; query?: string | undefined },
+): Promise<UserRow[]> {
+  const text = filter.query?.replace(/[\\%_]/g, "\\$&");
+  const parameters: readonly Parameter[] = [
+    filter.after?.createdAt ?? null,
+    filter.after?.id ?? null,
+    text === undefined ? null : `${text.toLowerCase()}%`,
+    text === undefined ? null : `%${text}%`,
+    filter.limit,
+  ];
+  return queries.query<UserRow>(
+    `select ${COLUMNS} from users u
+     where ($1::timestamptz is null or (u.created_at, u.id) > ($1::timestamptz, $2::uuid))
+       and ($3::text is null or u.email_canonical like $3 or u.claims->>'name' ilike $4)
+     order by u.created_at, u.id limit $5`,
+    parameters,
+  );
+}
+
+/** Returns the id, which is random and never given to anybody else. */
+export async function insertUser(
+  tx: Queries,
+  user: UserColumns & { readonly password_hash: string | null },
+  at: Date,
+): Promise<string> {
+  const [row] = await tx.query<{ id: string }>(
+    `insert into users (id, email, email_canonical, email_verified, password_hash, claims, created_at, updated_at)
+     values (gen_random_uuid(), $1, $2, $3, $4, $5::jsonb, $6, $6) returning id`,
+    [user.email, user.email_canonical, user.email_verified, user.password_hash, JSON.stringify(user.claims), at],
+  );
+  if (row === undefined) throw new Error("the new user has no row");
+  return row.id;
+}
+
+export async function updateUser(tx: Queries, user: UserColumns & { readonly id: string }, at: Date): Promise<void> {
+  await tx.query(
+    `update users set email = $2, email_canonical = $3, email_verified = $4, claims = $5::jsonb, updated_at = $6
+     where id = $1`,
+    [user.id, user.email, user.email_canonical, user.email_verified, JSON.stringify(user.claims), at],
+  );
+}
+
+export async function updateDisabled(tx: Queries, id: string, disabledAt: Date | null, at: Date): Promise<void> {
+  await tx.query("update users set disabled_at = $2, updated_at = $3 where id = $1", [id, disabledAt, at]);
+}
+
+export async function updatePassword(tx: Queries, id: string, hash: string): Promise<boolean> {
+  const rows = await tx.query("update users set password_hash = $2 where id = $1 returning id", [id, hash]);
+  return rows.length > 0;
+}
+
+/** Only while the old hash still stands: a password that was changed meanwhile is not undone. */
+export async function replaceHash(
+  queries: Queries,
+  id: string,
+  hashes: { readonly old: string; readonly replacement: string },
+): Promise<void> {
+  await queries.query("update users set password_hash = $3 where id = $1 and password_hash = $2", [
+    id,
+    hashes.old,
+    hashes.replacement,
+  ]);
+}
+
+export async function insertRole(tx: Queries, id: string, role: string, at: Date): Promise<void> {
+  await tx.query(
+    "insert into user_roles (user_id, role, granted_at) values ($1, $2, $3) on conflict (user_id, role) do nothing",
+    [id, role, at],
+  );
+}
+
+export async function deleteRole(tx: Queries, id: string, role: string): Promise<void> {
+  await tx.query("delete from user_roles where user_id = $1 and role = $2", [id, role]);
+}
+
+/** Until the transaction ends nobody else makes or unmakes an owner. */
+export async function lockOwners(tx: Queries): Promise<void> {
+  await tx.query("select pg_advisory_xact_lock($1)", [OWNER_LOCK]);
+}
+
+export async function hasOwnerRow(queries: Queries): Promise<boolean> {
+  const [row] = await queries.query<{ exists: boolean }>(
+    "select exists (select 1 from user_roles where role = 'owner') as exists",
+  );
+  return row?.exists === true;
+}
+
+/** Whether somebody else is an owner and can sign in. */
+export async function hasOtherOwner(tx: Queries, id: string): Promise<boolean> {
+  const [row] = await tx.query<{ exists: boolean }>(
+    `select exists (
+       select 1 from user_roles r join users u on u.id = r.user_id
+       where r.role = 'owner' and u.id <> $1 and u.disabled_at is null
+     ) as exists`,
+    [id],
+  );
+  return row?.exists === true;
+}
+
+export async function countRows(queries: Queries): Promise<number> {
+  const [row] = await queries.query<{ count: number }>("select count(*)::int as count from users");
+  return row?.count ?? 0;
+}

@@ -1,0 +1,227 @@
+/** Users: the people who sign in. Every change is recorded in its own transaction; a failed sign-in never says why it failed. */
+import type { Actor, AuditEvent, EventName, RecordEvent } from "../audit/event.ts";
+import { now } from "../clock.ts";
+import { AppError } from "../errors.ts";
+import { type Db, isUniqueViolation, type Queries } from "../store/db.ts";
+import { changedColumns, columnsOf, toUser } from "./columns.ts";
+import { type EmailAddress, parseEmail } from "./email.ts";
+import type { Hasher } from "./hasher.ts";
+import { listUsers } from "./list.ts";
+import { checkPassword, normalizePassword } from "./password.ts";
+import {
+  countRows,
+  deleteRole,
+  findRow,
+  hasOtherOwner,
+  hasOwnerRow,
+  insertRole,
+  insertUser,
+  lockOwners,
+  lockRow,
+  type UserRow,
+  updateDisabled,
+  updatePassword,
+  updateUser,
+} from "./queries.ts";
+import type { NewUser, StandardClaims, UserChange, UserFilter } from "./schema.ts";
+import { authenticate, rowByEmail } from "./sign-in.ts";
+
+export type { NewUser, StandardClaims, UserChange, UserFilter } from "./schema.ts";
+
+export interface User {
+  /** A UUID, never given to anybody else; the `sub` of every token. */
+  readonly id: string;
+  /** As it was written, the domain in ASCII. */
+  readonly email: string;
+  readonly isEmailVerified: boolean;
+  /** OpenID Connect Core section 5.1, names as on the wire; a claim without a value is absent. */
+  readonly claims: StandardClaims;
+  readonly roles: readonly string[];
+  readonly isDisabled: boolean;
+  readonly hasPassword: boolean;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export interface UserPage {
+  readonly users: readonly User[];
+  /** The `after` of the next page; absent on the last. */
+  readonly next?: string;
+}
+
+/** A failure says no more than that. The id is for the audit trail and the counters, never for an answer. */
+export type SignInResult = { readonly user: User } | { readonly failed: true; readonly userId?: string };
+
+export interface Users {
+  /** Throws AppError user_email_invalid, user_email_taken, user_password_refused. */
+  create(input: NewUser, by: Actor): Promise<User>;
+  /**
+   * The first owner: works once, for one of however many callers at once; afterwards AppError setup_link_gone.
+   * `alongside` runs in the same transaction.
+   */
+  createOwner(input: NewUser, by: Actor, alongside?: (tx: Queries) => Promise<void>): Promise<User>;
+  find(id: string): Promise<User | undefined>;
+  findByEmail(email: string): Promise<User | undefined>;
+  list(filter: UserFilter): Promise<UserPage>;
+  /** Throws AppError user_unknown and what `create` throws. A new address counts as unverified unless the change says otherwise. */
+  update(idOrEmail: string, change: UserChange, by: Actor): Promise<User>;
+  /** Throws AppError user_unknown, user_last_owner. */
+  setDisabled(idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User>;
+  /** Throws AppError user_unknown, user_password_refused. */
+  setPassword(idOrEmail: string, password: string, by: Actor): Promise<User>;
+  hasOwner(): Promise<boolean>;
+  countUsers(): Promise<number>;
+  /** Same work and time for an unknown, a disabled and a passwordless user and for a wrong password. Throws AppError hasher_busy, and user_password_refused above 1,024 bytes. */
+  authenticate(input: { readonly email: string; readonly password: string }): Promise<SignInResult>;
+}
+
+interface Room {
+  readonly db: Db;
+  readonly hasher: Hasher;
+  readonly record: RecordEvent;
+  readonly issuerName: string | undefined;
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+export function createUsers(options: { db: Db; hasher: Hasher; record: RecordEvent; issuerName?: string }): Users {
+  const room: Room = { ...options, issuerName: options.issuerName };
+  return {
+    create: (input, by) => createUser(room, input, by, async () => undefined),
+    createOwner: (input, by, alongside) => createFirstOwner(room, { input, by, alongside }),
+    find: async (id) => (UUID.test(id) ? toUser(await findRow(room.db, id)) : undefined),
+    findByEmail: async (email) => toUser(await rowByEmail(room.db, email)),
+    list: (filter) => listUsers(room.db, filter),
+    update: (idOrEmail, change, by) => changeUser(room, idOrEmail, change, by),
+    setDisabled: (idOrEmail, isDisabled, by) => disableUser(room, idOrEmail, isDisabled, by),
+    setPassword: (idOrEmail, password, by) => changePassword(room, idOrEmail, password, by),
+    hasOwner: () => hasOwnerRow(room.db),
+    countUsers: () => countRows(room.db),
+    authenticate: (input) => authenticate(room, input),
+  };
+}
+
+async function createUser(room: Room, input: NewUser, by: Actor, first: (tx: Queries) => Promise<void>): Promise<User> {
+  const email = checkEmail(input.email);
+  const claims = input.claims ?? {};
+  const hash = input.password === undefined ? null : await hashChecked(room, input.password, { email, claims });
+  return commit(room, email, async (tx) => {
+    const at = now();
+    await first(tx);
+    const user = columnsOf(email, input.isEmailVerified ?? false, claims);
+    const id = await insertUser(tx, { ...user, password_hash: hash }, at);
+    if (input.isOwner === true) {
+      await lockOwners(tx);
+      await insertRole(tx, id, "owner", at);
+    }
+    const data = { has_password: hash !== null, is_owner: input.isOwner === true };
+    await room.record(tx, event("user.created", by, id, data));
+    return known(await findRow(tx, id));
+  });
+}
+
+async function createFirstOwner(
+  room: Room,
+  call: { input: NewUser; by: Actor; alongside?: ((tx: Queries) => Promise<void>) | undefined },
+): Promise<User> {
+  // Asked first, so that nobody makes the server hash for nothing; asked again under the lock, where it counts.
+  if (await hasOwnerRow(room.db)) throw new AppError("setup_link_gone");
+  return createUser(room, { ...call.input, isOwner: true }, call.by, async (tx) => {
+    await lockOwners(tx);
+    if (await hasOwnerRow(tx)) throw new AppError("setup_link_gone");
+    await call.alongside?.(tx);
+  });
+}
+
+async function changeUser(room: Room, idOrEmail: string, change: UserChange, by: Actor): Promise<User> {
+  const found = known(await anyRow(room.db, idOrEmail));
+  const email = change.email === undefined ? undefined : checkEmail(change.email);
+  return commit(room, email, async (tx) => {
+    if (change.isOwner !== undefined) await lockOwners(tx);
+    const row = known(await lockRow(tx, found.id));
+    const at = now();
+    const next = changedColumns(row, change, email);
+    const fields = [...next.fields];
+    if (fields.length > 0) await updateUser(tx, { id: row.id, ...next.columns }, at);
+    if (change.isOwner !== undefined && change.isOwner !== row.roles.includes("owner")) {
+      fields.push("roles");
+      if (change.isOwner) await insertRole(tx, row.id, "owner", at);
+      else await removeOwner(tx, row, () => deleteRole(tx, row.id, "owner"));
+    }
+    if (fields.length > 0) await room.record(tx, event("user.updated", by, row.id, { fields }));
+    return known(await findRow(tx, row.id));
+  });
+}
+
+async function disableUser(room: Room, idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User> {
+  const found = known(await anyRow(room.db, idOrEmail));
+  return commit(room, undefined, async (tx) => {
+    await lockOwners(tx);
+    const row = known(await lockRow(tx, found.id));
+    if (isDisabled === (row.disabled_at !== null)) return row;
+    const at = now();
+    const write = (): Promise<void> => updateDisabled(tx, row.id, isDisabled ? at : null, at);
+    if (isDisabled) await removeOwner(tx, row, write);
+    else await write();
+    await room.record(tx, event(isDisabled ? "user.disabled" : "user.enabled", by, row.id, {}));
+    return known(await findRow(tx, row.id));
+  });
+}
+
+async function changePassword(room: Room, idOrEmail: string, password: string, by: Actor): Promise<User> {
+  const row = known(await anyRow(room.db, idOrEmail));
+  const hash = await hashChecked(room, password, { email: { canonical: row.email_canonical }, claims: row.claims });
+  return commit(room, undefined, async (tx) => {
+    if (!(await updatePassword(tx, row.id, hash))) throw new AppError("user_unknown");
+    await room.record(tx, event("user.password_changed", by, row.id, {}));
+    return known(await findRow(tx, row.id));
+  });
+}
+
+async function hashChecked(
+  room: Room,
+  password: string,
+  user: { email: Pick<EmailAddress, "canonical">; claims: StandardClaims },
+): Promise<string> {
+  checkPassword(password, { email: user.email.canonical, name: user.claims.name, issuerName: room.issuerName });
+  return room.hasher.hash(normalizePassword(password));
+}
+
+/** The unique index decides between two who want one address at the same moment; an id is random and never taken. */
+async function commit(
+  room: Room,
+  email: EmailAddress | undefined,
+  work: (tx: Queries) => Promise<UserRow>,
+): Promise<User> {
+  try {
+    return toUser(await room.db.transaction(work));
+  } catch (error) {
+    if (email !== undefined && isUniqueViolation(error)) throw new AppError("user_email_taken");
+    throw error;
+  }
+}
+
+/** An installation without an owner who can sign in would have no way back through its pages. The caller holds the lock. */
+async function removeOwner(tx: Queries, row: UserRow, write: () => Promise<void>): Promise<void> {
+  if (row.roles.includes("owner") && !(await hasOtherOwner(tx, row.id))) throw new AppError("user_last_owner");
+  await write();
+}
+
+function checkEmail(input: string): EmailAddress {
+  const email = parseEmail(input);
+  if (email === undefined) throw new AppError("user_email_invalid");
+  return email;
+}
+
+function anyRow(queries: Queries, idOrEmail: string): Promise<UserRow | undefined> {
+  return UUID.test(idOrEmail) ? findRow(queries, idOrEmail) : rowByEmail(queries, idOrEmail);
+}
+
+function known(row: UserRow | undefined): UserRow {
+  if (row === undefined) throw new AppError("user_unknown");
+  return row;
+}
+
+function event(name: EventName, actor: Actor, id: string, data: AuditEvent["data"] = {}): AuditEvent {
+  return { name, actor, subject: { kind: "user", id }, data };
+}
