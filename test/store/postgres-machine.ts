@@ -47,12 +47,28 @@ after(() => {
   }
 });
 
+const endings = new WeakMap<TestContext, (() => unknown)[]>();
+
+/** Runs after the test, the last one first: a folder goes after the database in it. */
+export function atEnd(t: TestContext, end: () => unknown): void {
+  const known = endings.get(t);
+  if (known !== undefined) {
+    known.push(end);
+    return;
+  }
+  const ends = [end];
+  endings.set(t, ends);
+  t.after(async () => {
+    for (const each of ends.reverse()) await each();
+  });
+}
+
 /** A folder of its own for one test: a checkout, with its DATA_DIR below it. */
 export function scratch(t: TestContext, uid = process.geteuid?.() ?? 0, mode = 0o711): string {
   const dir = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "signet-pg-")));
   if (uid !== process.geteuid?.()) fs.chownSync(dir, uid, person.gid);
   fs.chmodSync(dir, mode);
-  t.after(() => fs.rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
+  atEnd(t, () => fs.rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
   return dir;
 }
 
@@ -65,7 +81,7 @@ export async function open(
   const dataDir = path.join(dir, "data");
   const base = { dataDir, checkoutDir: dir, log, durable: false, packageDir: packages };
   const embedded = await openEmbeddedPostgres({ ...base, ...options });
-  t.after(async () => {
+  atEnd(t, async () => {
     await embedded.close();
     await endPostmaster(embedded.place);
   });
@@ -100,13 +116,13 @@ export async function openInChild(t: TestContext, dir: string, options: ChildOpt
     env: { PATH: process.env["PATH"], ...processEnvironment },
     stdio: ["pipe", "pipe", "inherit"],
   });
-  t.after(() => endChild(child, "SIGKILL"));
+  atEnd(t, () => endChild(child, "SIGKILL"));
   const [line] = (await Promise.race([once(createInterface(child.stdout), "line"), once(child, "exit")])) as [unknown];
   assert.equal(typeof line, "string", "the child says what it opened");
   const answer: { connection?: PostgresConnection; place?: string; error?: string } = JSON.parse(String(line));
   const { connection, place } = answer;
   if (connection === undefined || place === undefined) throw new Error(answer.error);
-  t.after(() => endPostmaster(place));
+  atEnd(t, () => endPostmaster(place));
   return {
     connection,
     place,
@@ -192,6 +208,14 @@ export function copyPackages(modules: string): void {
   const source = path.join(packages, platformPackage);
   const filter = (file: string) => !fs.lstatSync(file).isSymbolicLink() && !file.endsWith(".a");
   fs.cpSync(source, path.join(modules, platformPackage), { recursive: true, filter });
+}
+
+/** A package that holds nothing but a program in the place of postgres. */
+export function fakePackage(modules: string, program: string): void {
+  const root = path.join(modules, platformPackage);
+  fs.mkdirSync(path.join(root, "native", "bin"), { recursive: true });
+  fs.writeFileSync(path.join(root, "package.json"), '{ "version": "18.0.0" }');
+  fs.writeFileSync(path.join(root, "native", "bin", "postgres"), program, { mode: 0o755 });
 }
 
 async function endChild(child: ChildProcess, signal?: "SIGKILL"): Promise<void> {

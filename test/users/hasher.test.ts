@@ -28,8 +28,8 @@ interface Reported {
 async function verify(password: string): Promise<Reported> {
   const began = performance.now();
   const outcome = await hasher.verify(stored, password).then(
-    (isMatch) => (isMatch ? "matched" : "wrong"),
-    (error: unknown) => {
+    (isMatch): Reported["outcome"] => (isMatch ? "matched" : "wrong"),
+    (error: unknown): Reported["outcome"] => {
       assert.ok(error instanceof AppError && error.code === "hasher_busy", String(error));
       assert.equal(error.status, 503);
       assert.equal(error.retryAfterSeconds, 2);

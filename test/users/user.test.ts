@@ -114,8 +114,10 @@ test("T-REG-1: an address that is none is refused and nothing is written", async
 
 test("T-PW-1, T-PW-3: a weak password is refused at creation and at change", async () => {
   const user = await aUser();
-  for (const password of ["fourteen chars", "passwordpassword", "person-1-person-1", `${user.email}`]) {
+  for (const password of ["fourteen chars", "passwordpassword", "weak@example.com"]) {
     await assert.rejects(users.create({ email: "weak@example.com", password }, by), { code: "user_password_refused" });
+  }
+  for (const password of ["fourteen chars", "passwordpassword", user.email]) {
     await assert.rejects(users.setPassword(user.id, password, by), { code: "user_password_refused" });
   }
   assert.equal(await users.findByEmail("weak@example.com"), undefined);
