@@ -6,9 +6,9 @@ import { type Clients, createClients } from "./clients/client.ts";
 import { now } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { type Consents, createConsents } from "./consents/consent.ts";
-import { createSetup, type Setup } from "./console/setup.ts";
-import { developmentSecretKey } from "./data-folder.ts";
+import { type DataFolder, developmentSecretKey } from "./data-folder.ts";
 import type { HealthCheck } from "./http/management.ts";
+import { createOutgoing } from "./http/outgoing.ts";
 import { loadSigningKeys } from "./keys/key.ts";
 import { loadMacKeys, type MacKeys } from "./keys/mac-key.ts";
 import { createLimits, type Limits } from "./limits/limit.ts";
@@ -24,6 +24,7 @@ import { type Csrf, createCsrf } from "./pages/csrf.ts";
 import { type Catalogues, loadTexts } from "./pages/texts.ts";
 import { createViews, type Views } from "./pages/views.ts";
 import { sha256 } from "./secrets.ts";
+import { createSetup, type Setup } from "./setup/setup.ts";
 import type { Counters } from "./store/counters.ts";
 import { openPostgresCounters } from "./store/counters-postgres.ts";
 import { openRedisCounters } from "./store/counters-redis.ts";
@@ -40,7 +41,7 @@ import { createUsers, type Users } from "./users/user.ts";
 import { createVault, type Vault } from "./vault.ts";
 
 /** Beside `src` or `dist`: views, migrations, and the checkout that the data folder belongs to. */
-export const ROOT_DIR = resolve(import.meta.dirname, "..");
+const ROOT_DIR = resolve(import.meta.dirname, "..");
 const MIGRATIONS_DIR = join(ROOT_DIR, "migrations");
 const VIEWS_DIR = join(ROOT_DIR, "views");
 /** Keys of one deployment's Redis, which others may share. */
@@ -76,6 +77,10 @@ export interface Service extends App {
   readonly consents: Consents;
   /** Records an event that has no change of its own beside it. */
   readonly recordAlone: (event: AuditEvent) => Promise<void>;
+}
+
+export function dataFolder(config: Config): DataFolder {
+  return { dir: resolve(config.dataDir), checkoutDir: ROOT_DIR };
 }
 
 /** Where the durable store is: DATABASE_URL, or in development the Postgres that Signet starts itself. */
@@ -123,7 +128,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
   const opened: Closing[] = [() => hasher.close(), () => db.close(), () => embedded?.close()];
   try {
     await migrateDatabase(config, db, log);
-    const vault = createVault(config.secretKeys ?? [developmentSecretKey(resolve(config.dataDir))]);
+    const vault = createVault(config.secretKeys ?? [developmentSecretKey(dataFolder(config))]);
     const notices = await openNotices({ connection, log });
     opened.unshift(() => notices.close());
     const users = createUsers({ db, hasher, record, issuerName: config.brandName });
@@ -234,6 +239,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
         cookieKeys: macKeys.cookie.map(({ key }) => key.toString("base64url")),
         refreshKeys: macKeys.refresh_token,
         pages: enginePages(pages),
+        outgoing: createOutgoing({ allow: config.outboundAllow, isDevelopment: !config.isProduction }),
       });
       listen(provider, {
         log,

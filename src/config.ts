@@ -117,6 +117,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
   const secretKeys = read.SECRET_KEY === undefined ? undefined : parseSecretKeys(read.SECRET_KEY, faults);
   const trustProxy = parseTrustProxy(read.TRUST_PROXY, faults);
   const redisUrls = read.REDIS_URL === undefined ? undefined : parseRedisUrls(read.REDIS_URL, faults);
+  for (const entry of splitList(read.OUTBOUND_ALLOW))
+    if (!isHostOrNetwork(entry))
+      faults.push(`OUTBOUND_ALLOW lists hosts and networks such as 10.0.0.0/8; "${entry}" is neither`);
   if (isProduction) checkProduction(read, faults);
   if (read.PORT !== undefined && !/^\d{1,5}$/.test(read.PORT)) faults.push("PORT is a port number, 0 to 65535");
   if (faults.length > 0) throw fault(faults);
@@ -241,6 +244,15 @@ function parseTrustProxy(text: string, faults: string[]): TrustProxy {
     networks.addSubnet(address, bits, version === 6 ? "ipv6" : "ipv4");
   }
   return { kind: "networks", networks };
+}
+
+function isHostOrNetwork(entry: string): boolean {
+  const [address = "", bits, more] = entry.split("/");
+  const version = isIP(address);
+  if (version === 0) return bits === undefined && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(address);
+  return (
+    more === undefined && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 6 ? 128 : 32)))
+  );
 }
 
 function parseRedisUrls(text: string, faults: string[]): readonly string[] {

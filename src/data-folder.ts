@@ -1,22 +1,26 @@
 /** The data folder of development: what production takes from its environment is made here on the first start, readable for its owner alone. */
-import { randomBytes } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, parseSecretKey } from "./config.ts";
+import { randomKey } from "./secrets.ts";
 
 const SECRET_KEY_FILE = "secret-key";
 const DEMO_FILE = "demo.json";
+const FILE_MODE = 0o600;
+/** As root the database runs under an unprivileged account, which must pass the folder but read nothing in it. */
+const FOLDER_MODE_OF_ROOT = 0o711;
+const FOLDER_MODE = 0o700;
+
+/** The folder, and whose checkout it belongs to: what root makes there is given to that person, so that both can start the server in turns. */
+export interface DataFolder {
+  readonly dir: string;
+  readonly checkoutDir: string;
+}
 
 /** The secret key of this folder, made when there is none. It never replaces one: what it sealed would be lost. */
-export function developmentSecretKey(dataDir: string): Buffer {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const file = join(dataDir, SECRET_KEY_FILE);
-  try {
-    // "wx" fails when the file exists, so of two first starts one makes the key and both read the same.
-    writeFileSync(file, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600, flag: "wx" });
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-  }
+export function developmentSecretKey(folder: DataFolder): Buffer {
+  const file = join(folder.dir, SECRET_KEY_FILE);
+  write(folder, file, `${randomKey().toString("hex")}\n`, "wx");
   const key = parseSecretKey(readFileSync(file, "utf8").trim());
   if (key === undefined)
     throw new ConfigError(`${file} does not hold a secret key. If nothing was sealed with it, delete the file.`);
@@ -30,17 +34,31 @@ export interface DemoIds {
   readonly email: string;
 }
 
-export function readDemoIds(dataDir: string): DemoIds | undefined {
+export function readDemoIds(folder: DataFolder): DemoIds | undefined {
   try {
-    return JSON.parse(readFileSync(join(dataDir, DEMO_FILE), "utf8")) as DemoIds;
+    return JSON.parse(readFileSync(join(folder.dir, DEMO_FILE), "utf8")) as DemoIds;
   } catch {
     // No file, or one that somebody edited: then there is no demo, and none is made in a database that holds something.
     return undefined;
   }
 }
 
-export function writeDemoIds(dataDir: string, ids: DemoIds): void {
-  const file = join(dataDir, DEMO_FILE);
-  writeFileSync(file, `${JSON.stringify(ids)}\n`, { mode: 0o600 });
-  chmodSync(file, 0o600);
+export function writeDemoIds(folder: DataFolder, ids: DemoIds): void {
+  write(folder, join(folder.dir, DEMO_FILE), `${JSON.stringify(ids)}\n`, "w");
+}
+
+function write(folder: DataFolder, file: string, text: string, flag: "w" | "wx"): void {
+  const isRoot = process.geteuid?.() === 0;
+  const owner = isRoot ? statSync(folder.checkoutDir) : undefined;
+  const made = mkdirSync(folder.dir, { recursive: true, mode: owner?.uid === 0 ? FOLDER_MODE_OF_ROOT : FOLDER_MODE });
+  try {
+    // "wx" fails when the file exists, so of two first starts one makes the key and both read the same.
+    writeFileSync(file, text, { mode: FILE_MODE, flag });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") return;
+    throw error;
+  }
+  if (owner === undefined) return;
+  if (made !== undefined) chownSync(folder.dir, owner.uid, owner.gid);
+  chownSync(file, owner.uid, owner.gid);
 }

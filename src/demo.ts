@@ -1,6 +1,5 @@
 /** The demo: a person, an API and an app in an empty development database, so that the first start has something to try. Never in production. */
-import { resolve } from "node:path";
-import type { Service } from "./app.ts";
+import { dataFolder, type Service } from "./app.ts";
 import type { Actor } from "./audit/event.ts";
 import { readDemoIds, writeDemoIds } from "./data-folder.ts";
 import { randomText } from "./secrets.ts";
@@ -27,8 +26,8 @@ export interface Demo {
 export async function prepareDemo(service: Service): Promise<Demo | undefined> {
   const { config, clients, users } = service;
   if (config.isProduction) return undefined;
-  const dataDir = resolve(config.dataDir);
-  const known = readDemoIds(dataDir);
+  const folder = dataFolder(config);
+  const known = readDemoIds(folder);
   const client = known === undefined ? undefined : await clients.find(known.clientId);
   const appUrl = `http://localhost:${config.demoPort}`;
   if (known !== undefined && client !== undefined && !client.isDisabled) {
@@ -45,10 +44,10 @@ export async function prepareDemo(service: Service): Promise<Demo | undefined> {
     };
   }
   const isEmpty = (await users.countUsers()) === 0 && (await clients.list({ limit: 1 })).length === 0;
-  return isEmpty ? seed(service, dataDir, appUrl) : undefined;
+  return isEmpty ? seed(service, appUrl) : undefined;
 }
 
-async function seed(service: Service, dataDir: string, appUrl: string): Promise<Demo> {
+async function seed(service: Service, appUrl: string): Promise<Demo> {
   const { apis, clients, users } = service;
   const apiIdentifier = `${appUrl}/api`;
   await apis.create(
@@ -69,7 +68,7 @@ async function seed(service: Service, dataDir: string, appUrl: string): Promise<
   const password = randomText(PASSWORD_BYTES);
   const claims = { name: "Dana Demo", given_name: "Dana", family_name: "Demo", locale: "en" };
   await users.create({ email: EMAIL, password, isEmailVerified: true, claims }, BY);
-  writeDemoIds(dataDir, { clientId: client.id, apiIdentifier, email: EMAIL });
+  writeDemoIds(dataFolder(service.config), { clientId: client.id, apiIdentifier, email: EMAIL });
   return { appUrl, clientId: client.id, clientSecret: secret, apiIdentifier, scope: SCOPE, email: EMAIL, password };
 }
 

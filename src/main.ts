@@ -15,6 +15,7 @@ import {
 import { type Config, ConfigError, misspelledNames, readConfig } from "./config.ts";
 import { type Demo, prepareDemo } from "./demo.ts";
 import { AppError } from "./errors.ts";
+import { createOutgoing } from "./http/outgoing.ts";
 import { createLog, type Log } from "./log.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { openDb } from "./store/db.ts";
@@ -124,7 +125,8 @@ function stopSignals(): Promise<string> {
 
 async function portInUse(config: Config): Promise<string> {
   const url = `http://${config.host === "0.0.0.0" ? "127.0.0.1" : config.host}:${config.port}/health/live`;
-  const isSignet = await fetch(url, { signal: AbortSignal.timeout(2000) })
+  const isSignet = await createOutgoing({ allow: [], isDevelopment: true })
+    .fetch(url)
     .then(async (answer) => ((await answer.json()) as { status?: unknown }).status === "live")
     .catch(() => false);
   return isSignet

@@ -1,5 +1,5 @@
 /** Secrets: randomness, prefix and checksum, SHA-256, comparison in constant time. Nothing here keeps anything. */
-import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
 
 /** Every secret that a client keeps has 256 random bits; guessing is then no attack that needs a slow hash. */
 const SECRET_BYTES = 32;
@@ -14,6 +14,11 @@ export function randomText(bytes: number = SECRET_BYTES): string {
 /** Random bytes as they are, for keys. */
 export function randomKey(bytes: number = SECRET_BYTES): Buffer {
   return randomBytes(bytes);
+}
+
+/** An id that is no secret and is never given twice. */
+export function newId(): string {
+  return randomUUID();
 }
 
 /** `<prefix>_<43 random characters><6 of checksum>`, for example `sgn_cs_…`: scanners find it, a typing error is told from a wrong secret. */
@@ -31,6 +36,11 @@ export function isWellFormedSecret(prefix: string, secret: string): boolean {
 /** SHA-256 as base64url text: how secrets of 256 random bits and store keys are kept. */
 export function sha256(text: string): string {
   return createHash("sha256").update(text).digest("base64url");
+}
+
+/** SHA-256 as hex text, as files are checksummed. */
+export function sha256Hex(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 /** HMAC-SHA-256 as base64url text. */

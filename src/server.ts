@@ -83,9 +83,10 @@ function publicApp(service: Service, health: Health): Koa {
   app.use(counted(metrics));
   app.use(securityHeaders({ isHttps: issuer.startsWith("https:") }));
   app.use(errorBoundary({ log, isDevelopment, show }));
+  // Before the host pin: they are the same for everybody, and its page for a wrong address needs the stylesheet.
+  app.use(service.assets.middleware);
   app.use(hostPin({ issuer, trustProxy: config.trustProxy, log, showRightAddress: (ctx) => showHost(ctx, service) }));
   app.use(publicHealth(health));
-  app.use(service.assets.middleware);
   app.use(favicon(service));
   app.use(
     interactionRoutes({

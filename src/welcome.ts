@@ -1,12 +1,18 @@
 /** The block that a development start prints: where everything is, readable at a glance. It holds one-time secrets, so it goes to the terminal and never to the log. */
 import type { Config } from "./config.ts";
-import type { EmbeddedPostgres } from "./store/embedded-postgres.ts";
 
 export interface WelcomeParts {
   readonly config: Config;
-  readonly embedded: EmbeddedPostgres | undefined;
+  /** The Postgres that Signet started itself; absent with DATABASE_URL. */
+  readonly embedded: OwnPostgres | undefined;
   readonly setupToken: string | undefined;
   readonly demo: { readonly appUrl: string; readonly email: string; readonly password?: string } | undefined;
+}
+
+interface OwnPostgres {
+  readonly place: string;
+  readonly version: string;
+  readonly notes: readonly string[];
 }
 
 const LABEL_CHARS = 13;
@@ -46,7 +52,7 @@ function demoLines(demo: WelcomeParts["demo"]): readonly string[] {
   return ["", row("Demo app", demo.appUrl), ...person];
 }
 
-function dataLines(config: Config, embedded: EmbeddedPostgres | undefined): readonly string[] {
+function dataLines(config: Config, embedded: OwnPostgres | undefined): readonly string[] {
   const expiring = config.redisUrls === undefined ? "in Postgres, too; REDIS_URL moves it to Redis" : "in Redis";
   if (embedded === undefined) return [row("Data", "in the Postgres of DATABASE_URL"), row("What expires", expiring)];
   return [

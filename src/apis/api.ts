@@ -108,7 +108,7 @@ export function createApis({ db, notices, record }: Context): Apis {
         return { id, result: await read(tx, id) };
       });
     },
-    delete: (id, by) =>
+    delete: async (id, by) =>
       change(async (tx) => {
         const { identifier } = await lock(tx, id);
         const clients = await sql.selectClientsOfApi(tx, id, CLIENTS_NAMED_MAX);

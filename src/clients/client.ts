@@ -108,10 +108,10 @@ export function createClients(options: Context): Clients {
       return ID.test(id) ? cache.get(id) : undefined;
     },
     list: (page) => list(db, page),
-    update: (id, patch, by) => change(checked(id), (tx) => update(options, tx, { id, patch, by })),
-    rotateSecret: (id, { overlapSeconds = OVERLAP_SECONDS }, by) =>
+    update: async (id, patch, by) => change(checked(id), (tx) => update(options, tx, { id, patch, by })),
+    rotateSecret: async (id, { overlapSeconds = OVERLAP_SECONDS }, by) =>
       change(checked(id), (tx) => rotate(options, tx, { id, overlapSeconds, by })),
-    setDisabled: (id, isDisabled, by) =>
+    setDisabled: async (id, isDisabled, by) =>
       change(checked(id), async (tx) => {
         const client = await lock(tx, id);
         if (client.isDisabled === isDisabled) return client;
@@ -119,7 +119,7 @@ export function createClients(options: Context): Clients {
         await options.record(tx, event(isDisabled ? "client.disabled" : "client.enabled", id, by));
         return present(tx, id);
       }),
-    delete: (id, by) =>
+    delete: async (id, by) =>
       change(checked(id), async (tx) => {
         const client = await lock(tx, id);
         await sql.deleteClient(tx, id);
@@ -223,7 +223,7 @@ async function findApis(tx: Queries, resolved: ResolvedClient) {
   const found =
     wanted.length === 0
       ? []
-      : await sql.selectApis(
+      : await sql.lockApis(
           tx,
           wanted.filter(isText).map((api) => api.identifier),
         );

@@ -230,12 +230,12 @@ function fillMetadata(input: ClientInput): ClientMetadata {
   const { authMethods, grantTypes, application, hasPeople } = TYPES[input.client_type];
   const grants = unique(input.grant_types ?? grantTypes);
   const askable = OPENID_SCOPES.filter((scope) => scope !== "offline_access" || grants.includes("refresh_token"));
-  const filled = {
+  return {
     redirect_uris: unique(input.redirect_uris ?? []),
     post_logout_redirect_uris: unique(input.post_logout_redirect_uris ?? []),
     token_endpoint_auth_method: input.token_endpoint_auth_method ?? authMethods[0],
     grant_types: grants,
-    response_types: hasPeople ? (["code"] as const) : [],
+    response_types: hasPeople ? ["code"] : [],
     application_type: application,
     scope: hasPeople ? (input.scope ?? askable.join(" ")) : undefined,
     client_uri: input.client_uri,
@@ -252,8 +252,7 @@ function fillMetadata(input: ClientInput): ClientMetadata {
     require_auth_time: input.require_auth_time ?? false,
     initiate_login_uri: input.initiate_login_uri,
     subject_type: "public",
-  } as const satisfies ClientMetadata;
-  return filled;
+  };
 }
 
 function fillSettings(input: ClientInput): ClientSettings {
@@ -276,7 +275,8 @@ function resolveApis(input: ClientInput): readonly WantedApi[] {
   if (apis.filter((api) => api.default === true).length > 1) refuse("apis", "only one API can be the default");
   if (input.client_type === "resource-server") {
     if (apis.length !== 1) refuse("apis", "a resource-server client is bound to exactly one API");
-    // It is the API: it asks for nothing there, so it has no scopes.
+    const isAsking = apis.some((api) => (api.scopes ?? []).length > 0 || api.default === true);
+    if (isAsking) refuse("apis", "a resource-server client is the API: it asks for no scopes there");
     return apis.map(({ identifier }) => ({ identifier, scopes: [], isDefault: false }));
   }
   // A single API is what a request without `resource` means, unless the client says that it is not.

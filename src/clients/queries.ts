@@ -137,12 +137,14 @@ export async function endSecrets(tx: Queries, clientId: string, until: Date, at:
   await tx.query("delete from client_secrets where client_id = $1 and expires_at <= $2", [clientId, at]);
 }
 
-/** The APIs of these identifiers, held against change until the transaction ends. */
-export async function selectApis(tx: Queries, identifiers: readonly string[]): Promise<ApiRow[]> {
+/** The APIs of these identifiers with their scopes, held against change until the transaction ends. */
+export async function lockApis(tx: Queries, identifiers: readonly string[]): Promise<ApiRow[]> {
+  // Two statements: one that waits for the lock goes on with the scopes that it saw before it waited.
+  await tx.query("select 1 from apis where identifier = any ($1) order by id for share", [identifiers]);
   return tx.query<{ id: string; identifier: string; scopes: string[] }>(
     `select a.id, a.identifier,
        array(select s.scope from api_scopes s where s.api_id = a.id order by s.position) as scopes
-     from apis a where a.identifier = any ($1) order by a.id for share of a`,
+     from apis a where a.identifier = any ($1)`,
     [identifiers],
   );
 }

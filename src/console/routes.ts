@@ -8,8 +8,8 @@ import { type Csrf, isSameOriginPost } from "../pages/csrf.ts";
 import { languageLinks, languageOf } from "../pages/language.ts";
 import type { Catalogues, Texts } from "../pages/texts.ts";
 import type { Views } from "../pages/views.ts";
+import type { Setup } from "../setup/setup.ts";
 import { PASSWORD_CHARS_MIN } from "../users/password.ts";
-import type { Setup } from "./setup.ts";
 
 export interface ConsoleParts {
   readonly issuer: string;

@@ -3,7 +3,7 @@ import type { Grant } from "oidc-provider";
 import type { Consent } from "../consents/consent.ts";
 import { AppError } from "../errors.ts";
 import { addTo } from "../oidc/existing-grant.ts";
-import { OPENID_SCOPES } from "../oidc/resources.ts";
+import { isOpenIdScope, splitScope } from "../scopes.ts";
 import { actorOf, type Details, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
 
 interface AskedScope {
@@ -84,10 +84,8 @@ async function askedGroups(step: Step, parts: InteractionParts): Promise<readonl
     missingOIDCScope?: string[];
     missingResourceScopes?: Record<string, string[]>;
   };
-  const requested = String(details.params["scope"] ?? "").split(" ");
-  const openid = all
-    ? requested.filter((scope) => OPENID_SCOPES.some((known) => known === scope))
-    : (missing.missingOIDCScope ?? []);
+  const requested = splitScope(String(details.params["scope"] ?? ""));
+  const openid = all ? requested.filter(isOpenIdScope) : (missing.missingOIDCScope ?? []);
   const groups: AskedGroup[] =
     openid.length === 0
       ? []

@@ -2,6 +2,7 @@
 
 import { nowSeconds } from "../clock.ts";
 import { AppError } from "../errors.ts";
+import { identifierOf } from "../users/email.ts";
 import { actorOf, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
 
 /** RFC 8176: how the person was recognised. */
@@ -60,7 +61,11 @@ async function tryPassword(
   const about = { kind: "client", id: step.client.id } as const;
   const known = await parts.users.findByEmail(given.email);
   const attempt = await parts.limits
-    .beginSignIn({ identifier: given.email, address: ctx.ip, ...(known === undefined ? {} : { userId: known.id }) })
+    .beginSignIn({
+      identifier: identifierOf(given.email),
+      address: ctx.ip,
+      ...(known === undefined ? {} : { userId: known.id }),
+    })
     .catch(async (error: unknown) => {
       if (error instanceof AppError && error.code === "login_throttled") {
         parts.metrics.signIns.inc({ result: "throttled" });

@@ -1,7 +1,6 @@
 /** Random keys of what clients and browsers hold: cookie signatures, refresh tokens, forms. They are shared by all instances and sealed in Postgres. */
-import { randomUUID } from "node:crypto";
 import { now } from "../clock.ts";
-import { randomKey } from "../secrets.ts";
+import { newId, randomKey } from "../secrets.ts";
 import type { Db, Queries } from "../store/db.ts";
 import type { Vault } from "../vault.ts";
 import { insertMacKey, lockKeys, type MacKeyRow, selectMacKeys } from "./queries.ts";
@@ -42,7 +41,7 @@ async function createMissing(tx: Queries, vault: Vault): Promise<readonly MacKey
   const known = await selectMacKeys(tx);
   for (const purpose of MAC_PURPOSES) {
     if (known.some((key) => key.purpose === purpose)) continue;
-    const row = { id: randomUUID(), purpose, version: 1 };
+    const row = { id: newId(), purpose, version: 1 };
     await insertMacKey(tx, { ...row, sealedKey: vault.seal(randomKey().toString("base64url"), context(row)) }, now());
   }
   return selectMacKeys(tx);

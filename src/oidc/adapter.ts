@@ -34,7 +34,9 @@ function expiringAdapter(grants: GrantStore, model: string): Adapter {
   return {
     async upsert(id, payload, expiresIn) {
       const { jti: _secret, ...stored } = payload;
-      await grants.put(model, id, stored as JsonObject, lifetime(expiresIn), { grantId: payload.grantId });
+      // An interaction names the grant it began with, but does not end with it: another person may be signing in.
+      const links = model === "Interaction" ? {} : { grantId: payload.grantId };
+      await grants.put(model, id, stored as JsonObject, lifetime(expiresIn), links);
     },
     async find(id) {
       const record = await grants.find(model, id);

@@ -10,6 +10,7 @@ export interface ClientTraits {
   readonly refreshAbsoluteSeconds: number;
   readonly optionalScopes: readonly string[];
   readonly apis: readonly {
+    readonly apiId: string;
     readonly identifier: string;
     readonly scopes: readonly string[];
     readonly isDefault: boolean;
@@ -29,6 +30,6 @@ export function traitsOf(client: Client): ClientTraits {
     refreshIdleSeconds: settings.refreshIdleSeconds,
     refreshAbsoluteSeconds: settings.refreshAbsoluteSeconds,
     optionalScopes: settings.optionalScopes,
-    apis: client.apis.map(({ identifier, scopes, isDefault }) => ({ identifier, scopes, isDefault })),
+    apis: client.apis.map(({ apiId, identifier, scopes, isDefault }) => ({ apiId, identifier, scopes, isDefault })),
   };
 }

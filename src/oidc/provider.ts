@@ -6,7 +6,9 @@ import type { Clients } from "../clients/client.ts";
 import { isClientSecret } from "../clients/secret.ts";
 import { now } from "../clock.ts";
 import type { Consents } from "../consents/consent.ts";
+import type { Outgoing } from "../http/outgoing.ts";
 import type { SigningKey } from "../keys/key.ts";
+import { OPENID_SCOPES } from "../scopes.ts";
 import type { Users } from "../users/user.ts";
 import { CLAIMS, findAccount } from "./claims.ts";
 import { TRAITS_PROPERTY } from "./client-traits.ts";
@@ -25,7 +27,7 @@ import {
 } from "./lifetimes.ts";
 import { createPolicy } from "./policy.ts";
 import { nextRefreshToken, type RefreshKeys } from "./refresh.ts";
-import { OPENID_SCOPES, resourceHooks } from "./resources.ts";
+import { resourceHooks } from "./resources.ts";
 
 /** A document of ours that a client hosts is small; the library reads without a bound unless told. */
 const FETCHED_BYTES_MAX = 64 * 1024;
@@ -62,6 +64,7 @@ export interface ProviderParts {
   readonly cookieKeys: readonly string[];
   readonly refreshKeys: RefreshKeys;
   readonly pages: EnginePages;
+  readonly outgoing: Outgoing;
 }
 
 /** Pages that the library asks for; the room of pages draws them. */
@@ -178,6 +181,13 @@ function configuration(parts: ProviderParts): Configuration {
       userinfo: { enabled: true },
       webMessageResponseMode: { enabled: false },
     },
+    // The library's own guard looks at the connection after it was made; ours decides before, and knows what the operator opened.
+    fetch: (url, options) =>
+      parts.outgoing.fetch(String(url), {
+        method: options?.method ?? "GET",
+        headers: new Headers(options?.headers),
+        body: options?.body,
+      }),
     fetchResponseBodyLimits: { jwks_uri: FETCHED_BYTES_MAX, sector_identifier_uri: FETCHED_BYTES_MAX },
     findAccount: findAccount(parts.users),
     formats: { bitsOfOpaqueRandomness: OPAQUE_BITS },

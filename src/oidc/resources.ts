@@ -1,11 +1,11 @@
 /** Which API a token is for (RFC 8707), and what the client may ask there. One token, one audience, RFC 9068. */
 import type { Client, KoaContextWithOIDC } from "oidc-provider";
 import { errors } from "oidc-provider";
+import { grantableScopes } from "../apis/access.ts";
 import type { Apis } from "../apis/api.ts";
+import { isOpenIdScope, splitScope } from "../scopes.ts";
 import type { ClientTraits } from "./client-traits.ts";
 
-/** Scopes of OpenID Connect Core section 5.4 and 11; everything else belongs to an API. */
-export const OPENID_SCOPES = ["openid", "profile", "email", "address", "phone", "offline_access"] as const;
 const ACCESS_TOKEN_ALGORITHM = "ES256";
 
 interface ResourceServerInfo {
@@ -36,11 +36,10 @@ export function resourceHooks(apis: Apis): ResourceHooks {
       const access = client.signet.apis.find((entry) => entry.identifier === identifier);
       if (api === undefined || access === undefined)
         throw new errors.InvalidTarget("this client may not ask for this resource");
-      const known = new Set(api.scopes.map(({ scope }) => scope));
-      const grantable = access.scopes.filter((scope) => known.has(scope));
-      if (isClientCredentials(ctx)) settleMachineScope(ctx, grantable);
+      const grantable = grantableScopes(client.signet, api);
+      if (isClientCredentials(ctx)) settleMachineScope(ctx, splitScope(grantable));
       return {
-        scope: grantable.join(" "),
+        scope: grantable,
         audience: identifier,
         accessTokenTTL: api.tokenLifetimeSeconds,
         accessTokenFormat: "jwt",
@@ -63,15 +62,15 @@ export function resourceHooks(apis: Apis): ResourceHooks {
   };
 }
 
-/** The client's default API: the one marked so, or its only one. */
+/** The client's default API; a client's only API is marked so unless it was registered otherwise. */
 function defaultApi(traits: ClientTraits): ClientTraits["apis"][number] | undefined {
-  return traits.apis.find((entry) => entry.isDefault) ?? (traits.apis.length === 1 ? traits.apis[0] : undefined);
+  return traits.apis.find((entry) => entry.isDefault);
 }
 
 /** A token request whose own `scope` names OpenID scopes only wants the token that serves /userinfo. */
 function asksForUserinfoOnly(ctx: KoaContextWithOIDC): boolean {
   const asked = requestedScopes(ctx);
-  return asked.size > 0 && [...asked].every((scope) => OPENID_SCOPES.some((known) => known === scope));
+  return asked.size > 0 && [...asked].every(isOpenIdScope);
 }
 
 /** Never a 200 with less than was asked: a scope that nobody granted to this client is refused by name (RFC 6749 section 5.2). Without `scope` it is all that was granted. */
@@ -102,5 +101,5 @@ function isClientCredentials(ctx: KoaContextWithOIDC): boolean {
 
 function requestedScopes(ctx: KoaContextWithOIDC): ReadonlySet<string> {
   const scope = ctx.oidc.params?.["scope"];
-  return new Set(typeof scope === "string" ? scope.split(" ").filter((part) => part !== "") : []);
+  return new Set(typeof scope === "string" ? splitScope(scope) : []);
 }

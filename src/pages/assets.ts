@@ -13,7 +13,11 @@ export interface Assets {
 
 const STYLESHEET = "style.css";
 const PREFIX = "/assets/";
-const TYPES: Readonly<Record<string, string>> = { ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml" };
+const TYPES: Readonly<Record<string, string>> = {
+  ".css": "text/css; charset=utf-8",
+  ".svg": "image/svg+xml",
+  ".js": "text/javascript; charset=utf-8",
+};
 /** 72 bits: two contents of one name never share a path. */
 const HASH_CHARS = 12;
 /** A path names its content, so it is good for as long as a cache can be told (RFC 8246 for `immutable`). */

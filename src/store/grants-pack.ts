@@ -57,114 +57,158 @@ const WORD_LIST = 5;
 const TRUE = 6;
 
 const UUID_TEXT = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const UUID_BYTES = 16;
 const BASE64URL_TEXT = /^[A-Za-z0-9_-]{4,}$/;
 /** Half a character, which UTF-8 cannot hold: such a text stays JSON, where it is escaped. */
 const SURROGATE = /[\ud800-\udfff]/;
 const UINT32_MAX = 0xffff_ffff;
+const WORDS_MAX = 127;
+/** What a character of JSON takes at most in UTF-8, and what an entry adds to its JSON at most. */
+const CHARACTER_BYTES_MAX = 3;
+const ENTRY_BYTES_MAX = 8;
+
+/** One buffer and the place in it: this runs at every refresh, where many small buffers would cost more than the packing itself. */
+interface Cursor {
+  readonly buffer: Buffer;
+  at: number;
+}
 
 export function pack(payload: JsonObject): Buffer {
-  const parts: Buffer[] = [];
-  for (const [name, value] of Object.entries(payload)) {
-    const json = JSON.stringify(value) as string | undefined;
-    if (json === undefined) continue;
-    const place = NAME_BY_WORD.get(name) ?? 0;
-    const [type, bytes] = packValue(value, json);
-    parts.push(Buffer.of((type << NAME_BITS) | place));
-    if (place === 0) parts.push(withLength(Buffer.from(JSON.stringify(name))));
-    parts.push(bytes);
+  const entries = Object.entries(payload);
+  const sizeMax = JSON.stringify(payload).length * CHARACTER_BYTES_MAX + entries.length * ENTRY_BYTES_MAX;
+  const cursor = { buffer: Buffer.allocUnsafe(sizeMax), at: 0 };
+  for (const [name, value] of entries) {
+    // What JSON has no text for is not there, as in any other record.
+    if (value === undefined || typeof value === "function" || typeof value === "symbol") continue;
+    writeEntry(cursor, name, value);
   }
-  return Buffer.concat(parts);
+  return cursor.buffer.subarray(0, cursor.at);
 }
 
 export function unpack(packed: Buffer): JsonObject {
-  const reader = createReader(packed);
-  const entries: [string, unknown][] = [];
-  while (!reader.isAtEnd()) {
-    const head = reader.byte();
-    const name = (head & NAME_MASK) === 0 ? JSON.parse(reader.text()) : NAMES[(head & NAME_MASK) - 1];
-    if (typeof name !== "string") throw new Error("a packed record has an unknown name");
-    entries.push([name, unpackValue(head >> NAME_BITS, reader)]);
+  const cursor = { buffer: packed, at: 0 };
+  const payload: Record<string, unknown> = {};
+  while (cursor.at < packed.length) {
+    const head = readByte(cursor);
+    const place = head & NAME_MASK;
+    const name = place === 0 ? (JSON.parse(readText(cursor)) as string) : NAMES[place - 1];
+    if (name === undefined) throw new Error("a packed record has an unknown name");
+    const value = readValue(cursor, head >> NAME_BITS);
+    if (place > 0) payload[name] = value;
+    // Defined, not assigned: a name may be one of an object's own members.
+    else Object.defineProperty(payload, name, { value, enumerable: true, configurable: true, writable: true });
   }
-  return Object.fromEntries(entries);
+  return payload;
 }
 
-function packValue(value: unknown, json: string): readonly [type: number, bytes: Buffer] {
-  if (value === true) return [TRUE, Buffer.alloc(0)];
+function writeEntry(cursor: Cursor, name: string, value: unknown): void {
+  const place = NAME_BY_WORD.get(name) ?? 0;
+  const head = (type: number): void => {
+    cursor.at = cursor.buffer.writeUInt8((type << NAME_BITS) | place, cursor.at);
+    if (place === 0) writeText(cursor, JSON.stringify(name));
+  };
+  if (value === true) return head(TRUE);
   if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX) {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32BE(value);
-    return [UINT32, bytes];
+    head(UINT32);
+    cursor.at = cursor.buffer.writeUInt32BE(value, cursor.at);
+    return;
   }
-  if (typeof value !== "string" || SURROGATE.test(value)) return [JSON_VALUE, withLength(Buffer.from(json))];
-  const codes = value.split(" ").map((word) => CODE_BY_WORD.get(word));
-  if (codes.every((code) => code !== undefined) && codes.length < 128) {
-    return [WORD_LIST, Buffer.of(codes.length, ...codes)];
+  if (typeof value !== "string" || SURROGATE.test(value)) {
+    head(JSON_VALUE);
+    return writeText(cursor, JSON.stringify(value));
   }
-  if (UUID_TEXT.test(value)) return [UUID, Buffer.from(value.replaceAll("-", ""), "hex")];
-  if (BASE64URL_TEXT.test(value)) return [BASE64URL, Buffer.concat([size(value.length), base64urlBytes(value)])];
-  return [TEXT, withLength(Buffer.from(value))];
+  const codes = wordCodes(value);
+  if (codes !== undefined) {
+    head(WORD_LIST);
+    for (const byte of [codes.length, ...codes]) cursor.at = cursor.buffer.writeUInt8(byte, cursor.at);
+    return;
+  }
+  if (UUID_TEXT.test(value)) {
+    head(UUID);
+    cursor.at += cursor.buffer.write(value.replaceAll("-", ""), cursor.at, "hex");
+    return;
+  }
+  if (BASE64URL_TEXT.test(value)) {
+    head(BASE64URL);
+    writeSize(cursor, value.length);
+    // Six bits a character, also where the text is no encoding of whole bytes: random identifiers of 43 characters have 258 bits.
+    cursor.buffer.write(value.padEnd(Math.ceil(value.length / 4) * 4, "A"), cursor.at, "base64url");
+    cursor.at += base64urlBytes(value.length);
+    return;
+  }
+  head(TEXT);
+  writeText(cursor, value);
 }
 
-function unpackValue(type: number, reader: Reader): unknown {
+function readValue(cursor: Cursor, type: number): unknown {
   if (type === TRUE) return true;
-  if (type === UINT32) return reader.bytes(4).readUInt32BE();
-  if (type === UUID)
-    return reader
-      .bytes(16)
-      .toString("hex")
-      .replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-  if (type === TEXT) return reader.text();
-  if (type === JSON_VALUE) return JSON.parse(reader.text());
-  if (type === WORD_LIST) return Array.from(reader.bytes(reader.byte()), (code) => WORDS[code]).join(" ");
+  if (type === UINT32) return cursor.buffer.readUInt32BE(skip(cursor, 4));
+  if (type === TEXT) return readText(cursor);
+  if (type === JSON_VALUE) return JSON.parse(readText(cursor));
+  if (type === UUID) {
+    const hex = cursor.buffer.toString("hex", skip(cursor, UUID_BYTES), cursor.at);
+    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  }
+  if (type === WORD_LIST) {
+    const words: (string | undefined)[] = [];
+    for (let count = readByte(cursor); count > 0; count -= 1) words.push(WORDS[readByte(cursor)]);
+    return words.join(" ");
+  }
   if (type !== BASE64URL) throw new Error("a packed record has an unknown type");
-  const characters = reader.size();
-  return reader
-    .bytes(Math.ceil((characters * 6) / 8))
-    .toString("base64url")
-    .slice(0, characters);
+  const characters = readSize(cursor);
+  return cursor.buffer.toString("base64url", skip(cursor, base64urlBytes(characters)), cursor.at).slice(0, characters);
 }
 
-/** Six bits a character, also where the text is no encoding of whole bytes: random identifiers of 43 characters have 258 bits. */
-function base64urlBytes(text: string): Buffer {
-  const padded = text.padEnd(Math.ceil(text.length / 4) * 4, "A");
-  return Buffer.from(padded, "base64url").subarray(0, Math.ceil((text.length * 6) / 8));
+/** Undefined unless every word is known. */
+function wordCodes(text: string): readonly number[] | undefined {
+  const codes: number[] = [];
+  for (const word of text.split(" ")) {
+    const code = CODE_BY_WORD.get(word);
+    if (code === undefined || codes.length === WORDS_MAX) return undefined;
+    codes.push(code);
+  }
+  return codes;
 }
 
-function withLength(bytes: Buffer): Buffer {
-  return Buffer.concat([size(bytes.length), bytes]);
+function base64urlBytes(characters: number): number {
+  return Math.ceil((characters * 6) / 8);
+}
+
+function writeText(cursor: Cursor, text: string): void {
+  writeSize(cursor, Buffer.byteLength(text));
+  cursor.at += cursor.buffer.write(text, cursor.at);
+}
+
+function readText(cursor: Cursor): string {
+  return cursor.buffer.toString("utf8", skip(cursor, readSize(cursor)), cursor.at);
 }
 
 /** Seven bits a byte, the lowest first; the eighth says that more follow. */
-function size(length: number): Buffer {
-  const bytes: number[] = [];
-  let rest = length;
-  for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
-  return Buffer.of(...bytes, rest);
+function writeSize(cursor: Cursor, size: number): void {
+  let rest = size;
+  for (; rest > 127; rest = Math.floor(rest / 128)) {
+    cursor.at = cursor.buffer.writeUInt8((rest % 128) + 128, cursor.at);
+  }
+  cursor.at = cursor.buffer.writeUInt8(rest, cursor.at);
 }
 
-interface Reader {
-  isAtEnd(): boolean;
-  byte(): number;
-  bytes(count: number): Buffer;
-  size(): number;
-  text(): string;
+function readSize(cursor: Cursor): number {
+  let [size, factor, next] = [0, 1, readByte(cursor)];
+  for (; next > 127; next = readByte(cursor)) {
+    size += (next - 128) * factor;
+    factor *= 128;
+  }
+  return size + next * factor;
 }
 
-function createReader(packed: Buffer): Reader {
-  let at = 0;
-  const bytes = (count: number): Buffer => {
-    if (at + count > packed.length) throw new Error("a packed record ends too early");
-    at += count;
-    return packed.subarray(at - count, at);
-  };
-  const byte = (): number => bytes(1).readUInt8();
-  const readSize = (): number => {
-    let [length, factor, next] = [0, 1, byte()];
-    for (; next > 127; next = byte()) {
-      length += (next - 128) * factor;
-      factor *= 128;
-    }
-    return length + next * factor;
-  };
-  return { isAtEnd: () => at >= packed.length, byte, bytes, size: readSize, text: () => bytes(readSize()).toString() };
+function readByte(cursor: Cursor): number {
+  return cursor.buffer.readUInt8(skip(cursor, 1));
+}
+
+/** Moves on, and answers where it was. */
+function skip(cursor: Cursor, bytes: number): number {
+  const from = cursor.at;
+  if (from + bytes > cursor.buffer.length) throw new Error("a packed record ends too early");
+  cursor.at += bytes;
+  return from;
 }

@@ -1,8 +1,8 @@
 /** Migrations: plain SQL files, applied once each, in order, in a transaction, under one lock, with a checksum that finds an edited file. */
-import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { now } from "../clock.ts";
+import { sha256Hex } from "../secrets.ts";
 import type { Db, Queries } from "./db.ts";
 
 /** Any constant does, as long as no other program on this database uses it: the first bytes of "signet". */
@@ -74,7 +74,7 @@ async function readMigrations(directory: string): Promise<readonly MigrationFile
     names.map(async (name) => {
       if (!FILE_NAME.test(name)) throw new MigrationError(`${name}: a migration is named NNN-what.sql`);
       const sql = await readFile(join(directory, name), "utf8");
-      return { name, sql, checksum: createHash("sha256").update(sql).digest("hex") };
+      return { name, sql, checksum: sha256Hex(sql) };
     }),
   );
 }

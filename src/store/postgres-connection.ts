@@ -42,7 +42,7 @@ export async function tryConnect(connection: PostgresConnection): Promise<pg.Cli
   } catch (error) {
     await client.end().catch(() => undefined);
     if (hasCode(error, "ECONNREFUSED", "ENOENT")) return "absent";
-    // 57P03: starting up, in recovery, shutting down. A connection cut without a word is a postmaster that ends.
+    // 57P03: starting up, in recovery, shutting down. The others are of a postmaster that ends, or of a busy machine.
     if (hasCode(error, "57P03", "57P01", "ECONNRESET", "EPIPE") || isCut(error)) return "starting";
     if (hasCode(error, "3D000")) return "missing";
     throw error;
@@ -101,7 +101,7 @@ async function isAlone(client: pg.Client): Promise<boolean> {
   return false;
 }
 
-/** The driver gives these two no code. */
+/** The driver gives these no code: a connection cut without a word, and an answer that did not come in time. */
 function isCut(error: unknown): boolean {
-  return error instanceof Error && /^Connection terminated/.test(error.message);
+  return error instanceof Error && /^Connection terminated|timeout/i.test(error.message);
 }

@@ -11,7 +11,7 @@ const ANSWER_MS = 2750;
 /** A child that has not answered one call in this time hangs; a hash takes 20 to 50 ms, and up to a second beside saturated cores. */
 const HANG_MS = 2000;
 /** A child that is not ready after this time never will be. */
-const READY_MS = 10_000;
+const READY_MS = 30_000;
 /** A child that dies at once is not started in a tight loop. */
 const RESTART_MS_MIN = 50;
 const RESTART_MS_MAX = 5000;

@@ -35,8 +35,8 @@ const LANES_MAX = 4;
 /** argon2id, version 1.3, the base64 of 8 to 64 bytes of salt and of 16 to 64 bytes of tag. */
 const PHC = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/;
 
-/** Loading Node, the loader and argon2 takes 0.2 to 0.5 s; a machine under load may need more. */
-const START_MS = 10_000;
+/** Loading Node, the loader and argon2 takes 0.2 to 0.5 s; a child of low priority on a busy machine needs many times that. */
+const START_MS = 30_000;
 /** Measured between 5 and 19: at 19 a saturated token path starves sign-in, at 5 token signing feels the hashes. */
 const NICENESS = 10;
 /** `nice` gives the whole process its priority; setPriority moves one thread on Linux, and the pool's threads are others. */
@@ -67,7 +67,7 @@ export async function openHasher(options: {
   };
   const decoyHash = await firstHash(pool, parameters);
   const startedAt = monotonicMs();
-  await hash(randomText());
+  await firstHash(pool, parameters);
   const hashMs = Math.round((monotonicMs() - startedAt) * 10) / 10;
   log.info("passwords are hashed in a child process", { hash_ms: hashMs, count: children });
   return {
@@ -106,7 +106,7 @@ function isWeaker(stored: string, current: HashParameters): boolean {
   return found === undefined || found.memoryKiB < current.memoryKiB || found.passes < current.passes;
 }
 
-/** The first call also waits for the first child, which takes longer than any later one may. */
+/** Calls at the start wait for the first child, which takes longer than any later call may. */
 async function firstHash(pool: Pool, parameters: HashParameters): Promise<string> {
   const giveUpAt = monotonicMs() + START_MS;
   for (;;) {

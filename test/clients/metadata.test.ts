@@ -167,6 +167,7 @@ const refused: readonly (readonly [string, unknown, RegExp])[] = [
     { ...resourceServer, apis: [api, { identifier: "https://b.example" }] },
     /exactly one API/,
   ],
+  ["a resource server with scopes", { ...resourceServer, apis: [{ ...api, scopes: ["a"] }] }, /no scopes/],
   ["a resource server with a grant", { ...resourceServer, grant_types: ["client_credentials"] }, /grant_types/],
   ["an API twice", { ...web, apis: [api, api] }, /twice/],
   [

@@ -11,7 +11,7 @@ import {
   type Standing,
   standing,
 } from "../../src/store/grants.ts";
-import { AFTER_SHORT_MS, type Contract, LONG_SECONDS, openAlone, SHORT_SECONDS } from "./grants.contract.ts";
+import { AFTER_SHORT_MS, type Contract, LONG_SECONDS, openAlone, SHORT_SECONDS } from "./grants-ground.ts";
 
 const T0 = 1_700_000_000_000;
 const WINDOW_MS = 10_000;

@@ -104,7 +104,7 @@ export async function startRacers(place: Place, processes: number): Promise<Race
   const children = Array.from({ length: processes }, () =>
     fork(fileURLToPath(import.meta.url), [JSON.stringify(place)], { execArgv: ["--import", "tsx"] }),
   );
-  await Promise.all(children.map((child) => once(child, "message")));
+  await Promise.all(children.map(nextMessage));
   const store = await openPlace(place);
   return {
     async run(race, options) {
@@ -124,8 +124,22 @@ export async function startRacers(place: Place, processes: number): Promise<Race
 
 async function ask(child: ChildProcess, start: Start): Promise<number> {
   child.send(start);
-  const [won] = (await once(child, "message")) as [number];
-  return won;
+  return nextMessage(child);
+}
+
+async function nextMessage(child: ChildProcess): Promise<number> {
+  const over = new AbortController();
+  const exit = once(child, "exit", { signal: over.signal }).then(([code]): never => {
+    throw new Error(`a racer ended with ${code}`);
+  });
+  try {
+    const message = once(child, "message", { signal: over.signal }) as Promise<[number]>;
+    const [won] = await Promise.race([message, exit]);
+    return won;
+  } finally {
+    exit.catch(() => undefined);
+    over.abort();
+  }
 }
 
 /** The other side of `startRacers`. */

@@ -3,9 +3,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sleep } from "../../src/clock.ts";
 import type { JsonObject, SessionChange, SessionStore } from "../../src/store/grants.ts";
-import { AFTER_SHORT_MS, type Contract, LONG_SECONDS, openAlone, openAt, SHORT_SECONDS } from "./grants.contract.ts";
+import {
+  AFTER_SHORT_MS,
+  type Contract,
+  LONG_SECONDS,
+  openAlone,
+  openAt,
+  ROUNDS,
+  SHORT_SECONDS,
+} from "./grants-ground.ts";
 
-const ROUNDS = 25;
 /** Of a person who is signed in, with one app. */
 const fields = { accountId: "user", loginTs: 1_700_000_000, amr: ["pwd"] };
 const first: SessionChange = { uid: "uid", isNew: true, fields, set: { app: { sid: "1" } }, removed: [], seenAt: 100 };

@@ -1,5 +1,6 @@
 /** The binaries of the embedded Postgres: mended, copied, remembered, and named with the cause where none can be used. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import test from "node:test";
@@ -7,6 +8,7 @@ import {
   atEnd,
   copyPackages,
   fakePackage,
+  mountNoexec,
   needsRoot,
   needsSystem,
   open,
@@ -89,6 +91,16 @@ test("binaries that may not be executed are named with that cause", async (t) =>
     opened,
     /cannot be executed by uid \d+ \(a closed folder above it, no execute permission, or a noexec mount\)/,
   );
+});
+
+test("binaries on a noexec mount are named with that cause", { skip: needsRoot }, async (t) => {
+  const modules = path.join(scratch(t), "node_modules");
+  fakePackage(modules, "#!/bin/sh\necho 'postgres (PostgreSQL) 18.0'\n");
+  const [unshare = "", ...args] = mountNoexec(modules);
+  if (spawnSync(unshare, [...args, "true"]).status !== 0) return t.skip("this root may not mount");
+  const dir = scratch(t, person.uid);
+  const opened = openInChild(t, dir, { uid: person.uid, packageDir: modules, kind: "npm", noexec: modules });
+  await assert.rejects(opened, /native\/bin\/postgres: cannot be executed by uid \d+ .*noexec mount/);
 });
 
 test("a package whose list of links leads outside is refused", async (t) => {

@@ -92,6 +92,8 @@ export interface ChildOptions extends Partial<Omit<EmbeddedPostgresOptions, "log
   /** The account of the child; it was root while it loaded its code. */
   readonly uid?: number;
   readonly processEnvironment?: Readonly<Record<string, string>>;
+  /** A folder that the child sees with its present contents on a file system from which nothing can be executed. */
+  readonly noexec?: string;
   /** A statement that it runs once it is open. */
   readonly query?: string;
 }
@@ -107,11 +109,13 @@ export interface ChildDatabase {
 
 /** As open, in a process of its own. Rejects with the message of what failed there. */
 export async function openInChild(t: TestContext, dir: string, options: ChildOptions = {}): Promise<ChildDatabase> {
-  const { uid, processEnvironment, query, ...rest } = options;
+  const { uid, processEnvironment, noexec, query, ...rest } = options;
   const base = { dataDir: path.join(dir, "data"), checkoutDir: dir, durable: false, packageDir: packages };
   const account = isRoot && uid !== undefined ? { uid, gid: person.gid } : undefined;
   const order = JSON.stringify({ account, query, options: { ...base, ...rest } });
-  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", childScript, order], {
+  const command = [process.execPath, "--import", "tsx", "--input-type=module", "-e", childScript, order];
+  const [program = "", ...args] = noexec === undefined ? command : [...mountNoexec(noexec), ...command];
+  const child = spawn(program, args, {
     cwd: repository,
     env: { PATH: process.env["PATH"], ...processEnvironment },
     stdio: ["pipe", "pipe", "inherit"],
@@ -216,6 +220,13 @@ export function fakePackage(modules: string, program: string): void {
   fs.mkdirSync(path.join(root, "native", "bin"), { recursive: true });
   fs.writeFileSync(path.join(root, "package.json"), '{ "version": "18.0.0" }');
   fs.writeFileSync(path.join(root, "native", "bin", "postgres"), program, { mode: 0o755 });
+}
+
+/** A mount in a namespace of its own goes with the process. */
+export function mountNoexec(folder: string): readonly string[] {
+  const script =
+    'cp -a "$1" "$1.kept" && mount -t tmpfs -o noexec none "$1" && cp -a "$1.kept/." "$1" && shift && exec "$@"';
+  return ["unshare", "-m", "/bin/sh", "-c", script, "sh", folder];
 }
 
 async function endChild(child: ChildProcess, signal?: "SIGKILL"): Promise<void> {

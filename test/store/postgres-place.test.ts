@@ -72,6 +72,20 @@ test("a long path puts the socket elsewhere, or is refused with the reason", asy
   assert.match(byRoot.connection.host, /^\/var\/lib\/signet\/[0-9a-f]{16}\.socket$/);
 });
 
+test("a checkout of an account without a name, as in a container, gets a database that runs as nobody", {
+  skip: needsRoot,
+}, async (t) => {
+  const nameless = 64123;
+  const dir = scratch(t, nameless);
+  for (const round of [1, 2]) {
+    const embedded = await open(t, dir);
+    places.add(embedded.place);
+    assert.equal(fs.lstatSync(path.join(embedded.place, "data")).uid, nobody, `round ${round}`);
+    assert.equal(fs.lstatSync(path.join(embedded.place, "password")).uid, nameless);
+    await embedded.close();
+  }
+});
+
 const planted: readonly (readonly [string, string | false, (folder: string) => void, RegExp])[] = [
   ["of mode 0777", false, (folder) => fs.chmodSync(folder, 0o777), /has mode 777.*it is not used/],
   ["writable for a group", false, (folder) => fs.chmodSync(folder, 0o770), /has mode 770.*it is not used/],
