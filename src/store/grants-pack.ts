@@ -41,7 +41,7 @@ const WORDS = [
   "urn:ietf:params:oauth:grant-type:device_code",
   "RefreshToken",
 ];
-const NAME_BY_WORD = new Map(NAMES.map((name, index) => [name, index + 1]));
+const PLACE_BY_NAME = new Map(NAMES.map((name, index) => [name, index + 1]));
 const CODE_BY_WORD = new Map(WORDS.map((word, index) => [word, index]));
 
 /** An entry begins with one byte: the type of its value in the upper three bits, the place of its name in the lower five; 0 means that the name follows. */
@@ -102,42 +102,42 @@ export function unpack(packed: Buffer): JsonObject {
 }
 
 function writeEntry(cursor: Cursor, name: string, value: unknown): void {
-  const place = NAME_BY_WORD.get(name) ?? 0;
-  const head = (type: number): void => {
-    cursor.at = cursor.buffer.writeUInt8((type << NAME_BITS) | place, cursor.at);
-    if (place === 0) writeText(cursor, JSON.stringify(name));
-  };
-  if (value === true) return head(TRUE);
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX) {
-    head(UINT32);
+  if (value === true) writeHead(cursor, name, TRUE);
+  else if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX) {
+    writeHead(cursor, name, UINT32);
     cursor.at = cursor.buffer.writeUInt32BE(value, cursor.at);
-    return;
+  } else if (typeof value === "string" && !SURROGATE.test(value)) writeString(cursor, name, value);
+  else {
+    writeHead(cursor, name, JSON_VALUE);
+    writeText(cursor, JSON.stringify(value));
   }
-  if (typeof value !== "string" || SURROGATE.test(value)) {
-    head(JSON_VALUE);
-    return writeText(cursor, JSON.stringify(value));
-  }
+}
+
+function writeString(cursor: Cursor, name: string, value: string): void {
   const codes = wordCodes(value);
   if (codes !== undefined) {
-    head(WORD_LIST);
-    for (const byte of [codes.length, ...codes]) cursor.at = cursor.buffer.writeUInt8(byte, cursor.at);
-    return;
-  }
-  if (UUID_TEXT.test(value)) {
-    head(UUID);
+    writeHead(cursor, name, WORD_LIST);
+    writeByte(cursor, codes.length);
+    for (const code of codes) writeByte(cursor, code);
+  } else if (UUID_TEXT.test(value)) {
+    writeHead(cursor, name, UUID);
     cursor.at += cursor.buffer.write(value.replaceAll("-", ""), cursor.at, "hex");
-    return;
-  }
-  if (BASE64URL_TEXT.test(value)) {
-    head(BASE64URL);
+  } else if (BASE64URL_TEXT.test(value)) {
+    writeHead(cursor, name, BASE64URL);
     writeSize(cursor, value.length);
     // Six bits a character, also where the text is no encoding of whole bytes: random identifiers of 43 characters have 258 bits.
     cursor.buffer.write(value.padEnd(Math.ceil(value.length / 4) * 4, "A"), cursor.at, "base64url");
     cursor.at += base64urlBytes(value.length);
-    return;
+  } else {
+    writeHead(cursor, name, TEXT);
+    writeText(cursor, value);
   }
-  head(TEXT);
-  writeText(cursor, value);
+}
+
+function writeHead(cursor: Cursor, name: string, type: number): void {
+  const place = PLACE_BY_NAME.get(name) ?? 0;
+  writeByte(cursor, (type << NAME_BITS) | place);
+  if (place === 0) writeText(cursor, JSON.stringify(name));
 }
 
 function readValue(cursor: Cursor, type: number): unknown {
@@ -186,10 +186,12 @@ function readText(cursor: Cursor): string {
 /** Seven bits a byte, the lowest first; the eighth says that more follow. */
 function writeSize(cursor: Cursor, size: number): void {
   let rest = size;
-  for (; rest > 127; rest = Math.floor(rest / 128)) {
-    cursor.at = cursor.buffer.writeUInt8((rest % 128) + 128, cursor.at);
-  }
-  cursor.at = cursor.buffer.writeUInt8(rest, cursor.at);
+  for (; rest > 127; rest = Math.floor(rest / 128)) writeByte(cursor, (rest % 128) + 128);
+  writeByte(cursor, rest);
+}
+
+function writeByte(cursor: Cursor, byte: number): void {
+  cursor.at = cursor.buffer.writeUInt8(byte, cursor.at);
 }
 
 function readSize(cursor: Cursor): number {

@@ -52,7 +52,7 @@ async function start(): Promise<Started> {
     detached: true,
   });
   atEnd(() => rm(dataDir, { recursive: true, force: true }));
-  atEnd(async () => endGroup(child));
+  atEnd(() => endGroup(child));
   let text = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
   const printed = (label: string): string => new RegExp(`^  ${label} +(\\S+)`, "m").exec(text)?.[1] ?? "";
@@ -71,9 +71,13 @@ async function start(): Promise<Started> {
   };
 }
 
-function endGroup(child: ChildProcess): void {
+/** After a failed test, too, nothing stays: asked first, so that the server takes its database with it. */
+async function endGroup(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined) return;
+  child.kill("SIGTERM");
+  await eventually(() => child.exitCode !== null || child.signalCode !== null, STOP_MS).catch(() => undefined);
   try {
-    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+    process.kill(-child.pid, "SIGKILL");
   } catch {
     // The group is empty, as it should be.
   }
