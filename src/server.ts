@@ -186,8 +186,11 @@ async function stop(
   await sleep(service.config.shutdownDelaySeconds * 1000);
   const closed = new Promise<void>((resolve) => running.server.close(() => resolve()));
   running.server.closeIdleConnections();
-  const isDone = await Promise.race([closed.then(() => true), sleep(DRAIN_MS).then(() => false)]);
-  if (!isDone) running.server.closeAllConnections();
+  const done = new AbortController();
+  await Promise.race([closed, sleep(DRAIN_MS, done.signal)]);
+  // The timer would keep the process for its whole time; a connection that is still open has had that time.
+  done.abort();
+  running.server.closeAllConnections();
   running.management?.closeAllConnections();
   running.management?.close();
   await running.stopJobs();

@@ -47,12 +47,14 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   consents: [...floor, "revocations"],
   sessions: [...floor, "revocations"],
   roles: [...floor, "apis"],
+  setup: [...floor, "users"],
   oidc: [...floor, "http", "pages", "activity", "failures", "settings", "limits", ...nouns],
   interactions: ["http", "pages", "audit", "settings", "limits", "users", "clients", "apis", "consents", "oidc"],
   account: ["http", "pages", "audit", "settings", "limits", "users", "clients", "consents", "sessions", "oidc"],
   console: [
     ...["http", "pages", "rest", "audit", "mail", "activity", "failures", "settings", "limits"],
     ...nouns,
+    "setup",
     "oidc",
   ],
 };

@@ -126,7 +126,7 @@ function corrections(options: EngineOptions): (ctx: Context, next: Next) => Prom
       ctx.remove("Content-Type");
     }
     if (ctx.path === ROUTES.token) nameUnauthorizedClient(ctx);
-    if (ctx.path.startsWith(ROUTES.authorization)) allowFormPost(ctx);
+    if (ctx.path.startsWith(ROUTES.authorization) || ctx.path === ROUTES.end_session) allowFormPost(ctx);
     if (ctx.path === ROUTES.jwks || ctx.path.startsWith("/.well-known/")) {
       if (ctx.status === 200)
         ctx.set("Cache-Control", `public, max-age=${METADATA_SECONDS}, stale-if-error=${METADATA_SECONDS}`);
@@ -162,12 +162,11 @@ function nameUnauthorizedClient(ctx: Context): void {
 
 /** The page of `response_mode=form_post` posts to the client. */
 function allowFormPost(ctx: Context): void {
-  const oidc = (ctx as { oidc?: { redirectUriCheckPerformed?: boolean; params?: { redirect_uri?: unknown } } }).oidc;
-  const redirectUri = oidc?.params?.redirect_uri;
-  if (ctx.type !== "text/html" || oidc?.redirectUriCheckPerformed !== true || typeof redirectUri !== "string") return;
+  const target = formTargetOf(ctx);
+  if (ctx.type !== "text/html" || target === undefined) return;
   const policy = ctx.response.get("Content-Security-Policy");
   const scriptSource = /script-src [^;]*/.exec(policy)?.[0];
-  allowFormTarget(ctx, redirectUri);
+  allowFormTarget(ctx, target);
   // The library has added the hash of its one script to the policy that stood before.
   if (scriptSource !== undefined) {
     ctx.set(
@@ -175,4 +174,25 @@ function allowFormPost(ctx: Context): void {
       ctx.response.get("Content-Security-Policy").replace(/script-src [^;]*/, scriptSource),
     );
   }
+}
+
+/** Where a form of this answer may end: the redirect URI that was checked, or, when signing out, the registered address that the library kept. */
+function formTargetOf(ctx: Context): string | undefined {
+  const oidc = (
+    ctx as {
+      oidc?: {
+        route?: string;
+        redirectUriCheckPerformed?: boolean;
+        params?: { redirect_uri?: unknown };
+        session?: { state?: Record<string, unknown> };
+      };
+    }
+  ).oidc;
+  const target =
+    oidc?.route === "end_session"
+      ? oidc.session?.state?.["postLogoutRedirectUri"]
+      : oidc?.redirectUriCheckPerformed === true
+        ? oidc.params?.redirect_uri
+        : undefined;
+  return typeof target === "string" ? target : undefined;
 }
