@@ -104,9 +104,19 @@ function cut(text: string, length: number): string {
 
 /** A closed pipe (`signet serve | head -1`) must not end the server: without a listener the EPIPE is an uncaught exception (T-REL-21). */
 function safeStdout(): LogSink {
-  process.stdout.on("error", () => undefined);
+  // Node's own warnings go to standard error, which may be the same pipe.
+  for (const stream of [process.stdout, process.stderr]) {
+    if (!stream.listeners("error").includes(ignore)) stream.on("error", ignore);
+  }
   return process.stdout;
 }
+
+function ignore(): void {
+  // There is nowhere left to say it.
+}
+
+/** What JSON leaves as it is and a terminal may obey: DEL, the second set of control characters, line separators, and what turns the direction of text. */
+const UNSEEN = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
 /** Control characters in values were escaped by JSON; here they stay escaped, so that no value moves the cursor or forges a line. */
 function readable(line: string): string {
@@ -114,5 +124,6 @@ function readable(line: string): string {
   const fields = Object.entries(rest).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
   const clock = String(time).slice(11, 23);
   const text = JSON.stringify(msg).slice(1, -1).replaceAll('\\"', '"');
-  return `${clock} ${String(level).toUpperCase().padEnd(5)} ${[text, ...fields].join(" ")}\n`;
+  const whole = `${clock} ${String(level).toUpperCase().padEnd(5)} ${[text, ...fields].join(" ")}`;
+  return `${whole.replace(UNSEEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`)}\n`;
 }

@@ -14,6 +14,7 @@ import {
 } from "./commands.ts";
 import { type Config, ConfigError, misspelledNames, readConfig } from "./config.ts";
 import { type Demo, prepareDemo } from "./demo.ts";
+import { doctorCommand } from "./doctor.ts";
 import { AppError } from "./errors.ts";
 import { createOutgoing } from "./http/outgoing.ts";
 import { createLog, type Log } from "./log.ts";
@@ -34,6 +35,7 @@ const HELP = `signet: an OAuth 2.0 and OpenID Connect authorization server
   serve             starts the server
   migrate           brings the database to this version
   migrate status    shows which migrations are applied
+  doctor            finds what is wrong, and says what mends it
 ${GROUPS.map((group) => `  ${group.noun.padEnd(18)}${group.summary}`).join("\n")}
 
 Every command takes --help, and every one but serve takes --json.
@@ -55,6 +57,7 @@ export async function run(argv: readonly string[], env: NodeJS.ProcessEnv, hooks
   }
   try {
     if (noun === "serve") return await serve(env, io, hooks);
+    if (noun === "doctor") return await doctorCommand(rest, env, io);
     const config = readConfig(env, false);
     // A command's output is its result; its log is for what went wrong.
     const log = createLog({ level: "error", pretty: true, sink: process.stderr });

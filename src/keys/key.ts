@@ -31,6 +31,16 @@ export async function loadSigningKeys(options: {
   return rows.map((row) => open(row, options.vault));
 }
 
+/** Opens every key without making any. Throws VaultError when SECRET_KEY does not open one. */
+export async function checkSealedKeys(options: {
+  db: Db;
+  vault: Vault;
+}): Promise<{ count: number; isCurrent: boolean }> {
+  const rows = await selectSigningKeys(options.db);
+  for (const row of rows) open(row, options.vault);
+  return { count: rows.length, isCurrent: rows.every((row) => options.vault.isCurrent(row.sealedPrivateJwk)) };
+}
+
 async function createMissing(
   tx: Queries,
   options: { vault: Vault; record: RecordEvent },

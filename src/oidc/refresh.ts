@@ -4,7 +4,7 @@ import { errors, Provider } from "oidc-provider";
 import type { MacKey } from "../keys/mac-key.ts";
 import { hmac, isEqualSecret, randomText } from "../secrets.ts";
 import { type GrantStore, standing } from "../store/grants.ts";
-import { CLOCK_TOLERANCE_SECONDS } from "./lifetimes.ts";
+import { CLOCK_TOLERANCE_SECONDS, GRANT_SECONDS } from "./lifetimes.ts";
 
 /** 16 random bytes name a family; that nobody can make a token for it is the MAC's work, not the name's. */
 const FAMILY_BYTES = 16;
@@ -87,8 +87,9 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
       const clientId = Provider.ctx?.oidc.client?.clientId ?? "";
       const time = { nowMs: options.nowMs(), windowMs: await options.windowMs(clientId) };
       const outcome = await grants.families.spend(parsed.familyId, parsed.generation, time);
-      if (outcome !== "current" && outcome !== "replayed")
-        throw new errors.InvalidGrant("the refresh token was used meanwhile");
+      if (outcome === "current" || outcome === "replayed") return;
+      if (outcome === "reused" && time.windowMs === 0) await endRaced(grants, parsed);
+      throw new errors.InvalidGrant("the refresh token was used meanwhile");
     },
     async destroy(token) {
       const parsed = parseRefreshToken(token, keys);
@@ -99,6 +100,18 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
     findByUid: async () => undefined,
     findByUserCode: async () => undefined,
   };
+}
+
+/**
+ * Two looked before either spent, and no window excuses it: the library ends only what it saw consumed itself, so the loser does it here.
+ * With a window, what was good at the look a moment ago is no theft now, however slow this process was in between: it is refused alone.
+ */
+async function endRaced(grants: GrantStore, { familyId }: Parsed): Promise<never> {
+  const grantId = Provider.ctx?.oidc.entities.RefreshToken?.grantId;
+  if (grantId !== undefined) await grants.endGrant(grantId, GRANT_SECONDS);
+  await grants.families.end(familyId);
+  // In the library's own words, which `events.ts` knows for a sign of theft.
+  throw new errors.InvalidGrant("refresh token already used");
 }
 
 function required(token: string, keys: RefreshKeys): Parsed {

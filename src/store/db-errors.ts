@@ -35,7 +35,12 @@ export function asUnavailable(error: unknown): AppError | undefined {
     UNAVAILABLE_STATES.test(code) ||
     (code === "" && [CUT, SILENT, EXHAUSTED].some((pattern) => pattern.test(error.message)));
   if (!isDown) return undefined;
-  return unavailable(`Postgres: ${code === "" || SAYS_WHY.test(code) ? `${code} ${error.message}`.trim() : code}`);
+  const failure = unavailable(
+    `Postgres: ${code === "" || SAYS_WHY.test(code) ? `${code} ${error.message}`.trim() : code}`,
+  );
+  // For our own eyes: what leaves the process is the sentence of the error.
+  failure.cause = error;
+  return failure;
 }
 
 /** The connection is gone, and what was asked of it may or may not have been done. */
