@@ -76,6 +76,8 @@ export async function runCommand<A>(
     else await withApp((app) => call.verb.run(app, call, full));
     return 0;
   } catch (error) {
+    // What is no refusal of ours is the caller's to explain.
+    if (!(error instanceof AppError)) throw error;
     return reportFailure(error, full);
   }
 }
@@ -113,13 +115,14 @@ export function verbHelp<A>(group: CommandGroup<A>, verb: Verb<A>): string {
   return [`signet ${group.noun} ${callOf(verb)}`, `  ${verb.summary}`, "", ...helpRows(rows), ""].join("\n");
 }
 
-/** Prints what a failed command has to say and returns its exit code. */
-export function reportFailure(error: unknown, io: CommandIo): ExitCode {
-  const isOurs = error instanceof AppError;
-  const message = error instanceof Error ? error.message : String(error);
-  if (io.isJson) io.err(`${JSON.stringify({ error: isOurs ? error.code : "internal", message })}\n`);
+/** Prints what a refused command has to say and returns its exit code. */
+export function reportFailure(error: AppError, io: CommandIo): ExitCode {
+  const isUsage = error.code === "command_usage";
+  // How the command was called is the caller's own: what is wrong with it says everything.
+  const message = (isUsage ? error.detail : undefined) ?? error.message;
+  if (io.isJson) io.err(`${JSON.stringify({ error: error.code, message })}\n`);
   else io.err(`${printable(message)}\n`);
-  return isOurs && error.code === "command_usage" ? 2 : 1;
+  return isUsage ? 2 : 1;
 }
 
 /** A refusal of the way a command was called; exit code 2. */

@@ -29,6 +29,8 @@ export function developmentSecretKey(folder: DataFolder): Buffer {
 
 /** What the demo made in this folder's database: ids only, no secret. */
 export interface DemoIds {
+  /** Present until everything is made and its password was shown. */
+  readonly isBegun?: boolean;
   readonly clientId: string;
   readonly apiIdentifier: string;
   readonly email: string;

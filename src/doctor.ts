@@ -6,7 +6,7 @@ import { type Config, ConfigError, readConfig } from "./config.ts";
 import { AppError } from "./errors.ts";
 import { createOutgoing } from "./http/outgoing.ts";
 import { checkSealedKeys } from "./keys/key.ts";
-import { createLog, type Log } from "./log.ts";
+import type { Log } from "./log.ts";
 import { type Db, openDb } from "./store/db.ts";
 import { readPostgresFacts } from "./store/postgres-facts.ts";
 import { readRedisFacts } from "./store/redis-facts.ts";
@@ -33,14 +33,18 @@ const HELP = `signet doctor [--live] [--json]
 `;
 
 /** The command: one line a finding, the mend below it. */
-export async function doctorCommand(argv: readonly string[], env: NodeJS.ProcessEnv, io: CommandIo): Promise<ExitCode> {
+export async function doctorCommand(
+  argv: readonly string[],
+  env: NodeJS.ProcessEnv,
+  io: CommandIo,
+  log: Log,
+): Promise<ExitCode> {
   const unknown = argv.find((word) => !["--json", "--live", "--help"].includes(word));
   if (unknown !== undefined) throw usage("doctor", `"${unknown.slice(0, 40)}" is not known.`);
   if (argv.includes("--help")) {
     io.out(HELP);
     return 0;
   }
-  const log = createLog({ level: "error", pretty: true, sink: process.stderr });
   const findings = argv.includes("--live") ? await live(env) : await diagnose(env, log);
   if (io.isJson) printJson(io, findings);
   else for (const finding of findings) io.out(readable(finding));
@@ -221,15 +225,10 @@ async function hashing(log: Log): Promise<readonly Finding[]> {
   const hasher = await openHasher({ log, children: 1 });
   try {
     const cause = `one password takes ${hasher.hashMs} ms`;
-    if (hasher.hashMs <= HASH_MS_MAX) return [{ check: "hashing", level: "ok", cause }];
-    return [
-      {
-        check: "hashing",
-        level: "warning",
-        cause,
-        mend: "compile argon2 for this processor, as the Dockerfile does: it takes half the time",
-      },
-    ];
+    const mend = "compile argon2 for this processor, as the Dockerfile does: it takes half the time";
+    return hasher.hashMs <= HASH_MS_MAX
+      ? [{ check: "hashing", level: "ok", cause }]
+      : [{ check: "hashing", level: "warning", cause, mend }];
   } finally {
     await hasher.close();
   }

@@ -12,6 +12,7 @@ export const ERRORS = {
   host_unknown: { status: 421, message: "This server answers at another address." },
   request_target_absolute: { status: 400, message: "The request line must hold a path." },
   request_malformed: { status: 400, message: "The request could not be read." },
+  request_target_too_long: { status: 414, message: "The address of the request is longer than this server takes." },
   body_too_large: { status: 413, message: "The request is larger than this address takes." },
   body_type_unsupported: { status: 415, message: "The request has a content type that this address does not take." },
   form_foreign: {

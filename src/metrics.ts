@@ -10,6 +10,10 @@ export interface Metrics {
   readonly reuse: Counter<"what">;
   readonly storeFailures: Counter<"store">;
   readonly hashQueue: Gauge;
+  readonly auditDropped: Counter<never>;
+  readonly auditWaiting: Gauge;
+  /** 1 while the check passes, 0 while it does not. */
+  readonly checks: Gauge<"check">;
 }
 
 /** A registry per server, so that two of them in one process (tests) do not share counts. */
@@ -18,6 +22,8 @@ export function createMetrics(): Metrics {
   collectDefaultMetrics({ register: registry });
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
     new Counter({ name: `signet_${name}`, help, labelNames: [...labelNames], registers: [registry] });
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> =>
+    new Gauge({ name: `signet_${name}`, help, labelNames: [...labelNames], registers: [registry] });
   return {
     registry,
     requests: counter("http_requests_total", "Answers by class of status.", ["status"]),
@@ -28,6 +34,9 @@ export function createMetrics(): Metrics {
     storeFailures: counter("store_failures_total", "Requests answered with 503 because a store did not answer.", [
       "store",
     ]),
-    hashQueue: new Gauge({ name: "signet_hash_queue", help: "Passwords waiting to be hashed.", registers: [registry] }),
+    hashQueue: gauge("hash_queue", "Passwords waiting to be hashed.", []),
+    auditDropped: counter("audit_events_dropped_total", "Audit events that found the backlog full.", []),
+    auditWaiting: gauge("audit_events_waiting", "Audit events that could not be written yet.", []),
+    checks: gauge("check_passes", "Whether what readiness asks for passes, by check.", ["check"]),
   };
 }

@@ -2,7 +2,8 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import Koa, { type Context, type Middleware } from "koa";
 import { accountRoutes } from "./account/routes.ts";
-import { type App, openApp, openService, type Service } from "./app.ts";
+import { type App, openApp } from "./app.ts";
+import { withBudget } from "./budget.ts";
 import { sleep } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { consoleRoutes } from "./console/routes.ts";
@@ -10,7 +11,7 @@ import { AppError } from "./errors.ts";
 import { errorBoundary } from "./http/errors.ts";
 import { securityHeaders } from "./http/headers.ts";
 import { hostPin } from "./http/host.ts";
-import { createHealth, type Health, managementRoutes, publicHealth } from "./http/management.ts";
+import { closeWhileDraining, createHealth, type Health, managementRoutes, publicHealth } from "./http/management.ts";
 import { requestId } from "./http/request-id.ts";
 import { interactionRoutes } from "./interactions/routes.ts";
 import { startJobs } from "./jobs.ts";
@@ -18,6 +19,7 @@ import type { Log } from "./log.ts";
 import { showError } from "./oidc/pages.ts";
 import { createBrowser } from "./oidc/signed-in.ts";
 import { languageOf } from "./pages/language.ts";
+import { openService, type Service } from "./service.ts";
 
 /** Slow senders are cut off: headers in 10 s, the whole request in 15 s (T-REL-25). A balancer's keep-alive is shorter than ours. */
 const HEADERS_MS = 10_000;
@@ -26,7 +28,13 @@ const KEEP_ALIVE_MS = 65_000;
 const HEADER_BYTES_MAX = 16 * 1024;
 const REQUESTS_PER_SOCKET_MAX = 1000;
 /** SIGTERM to exit takes at most 15 s, the shutdown delay of at most 10 s included. */
-const DRAIN_MS = 4000;
+const DRAIN_MS = 3000;
+/** After a failure that nobody caught nothing is certain: what is in flight gets a moment, and no delay. */
+const URGENT_DRAIN_MS = 500;
+/** Stores that do not answer are left: whoever closes them ends the process. */
+const CLOSE_MS = 1500;
+/** One request waits for the database this long in all, so that it is answered within three seconds. */
+const DATABASE_MS = 2500;
 /** Waits between attempts to open what is not there yet at the start. */
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 5000;
@@ -34,12 +42,21 @@ const RETRY_MS_MAX = 5000;
 export interface RunningServer {
   readonly service: Service;
   readonly health: Health;
-  /** Stops taking requests, finishes those in flight, closes everything. */
-  close(): Promise<void>;
+  /** Stops taking requests, finishes those in flight, closes everything; within 15 s, whatever does not answer. `isUrgent` leaves out the delay. */
+  close(options?: { readonly isUrgent: boolean }): Promise<void>;
 }
 
-/** Listens at once and serves as soon as the stores answer: until then it is live, not ready, and says 503. Throws what cannot heal by waiting. */
-export async function startServer(config: Config, log: Log): Promise<RunningServer> {
+/** What the two ports tell while the stores are not reached yet. */
+interface Opening {
+  service: Service | undefined;
+  reason: string;
+}
+
+/**
+ * Listens at once and serves as soon as the stores answer: until then it is live, not ready, and says 503. Throws what cannot heal
+ * by waiting, and StartStopped when `stopping` is aborted before it serves.
+ */
+export async function startServer(config: Config, log: Log, stopping?: AbortSignal): Promise<RunningServer> {
   let handle: RequestListener = starting;
   const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX }, (request, response) => handle(request, response));
   server.headersTimeout = HEADERS_MS;
@@ -47,12 +64,16 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.maxRequestsPerSocket = REQUESTS_PER_SOCKET_MAX;
   await listenOn(server, config.port, config.host);
+  const opening: Opening = { service: undefined, reason: "the server is starting" };
+  const notYet = { name: "start", check: () => Promise.reject(new Error(opening.reason)) };
+  const health = createHealth(() => opening.service?.checks ?? [notYet], log);
+  let management: Server | undefined;
   try {
-    const service = await openWithPatience(config, log);
-    const health = createHealth(() => service.checks);
+    management = await startManagement({ config, log, health, opening });
+    const service = await openWithPatience({ config, log, opening, stopping });
+    opening.service = service;
     handle = publicApp(service, health).callback();
-    const management = await startManagement(service, health);
-    const jobs = startJobs(service);
+    const jobs = startJobs(service, health);
     log.info("listening", {
       issuer: config.issuer,
       host: config.host,
@@ -60,13 +81,19 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
       engine: service.grants.engine,
       hash_ms: service.hasher.hashMs,
     });
-    return { service, health, close: () => stop(service, health, { server, management, stopJobs: jobs.stop }) };
+    const running: Running = { service, health, server, management, stopJobs: jobs.stop };
+    return { service, health, close: ({ isUrgent } = { isUrgent: false }) => stop(running, isUrgent) };
   } catch (error) {
-    server.closeAllConnections();
-    server.close();
+    for (const listener of [server, management]) {
+      listener?.closeAllConnections();
+      listener?.close();
+    }
     throw error;
   }
 }
+
+/** The process was asked to stop while it waited for its stores. */
+export class StartStopped extends Error {}
 
 function publicApp(service: Service, health: Health): Koa {
   const { config, log, engine, users, clients, apis, consents, limits, csrf, views, catalogues, metrics, recordAlone } =
@@ -80,7 +107,9 @@ function publicApp(service: Service, health: Health): Koa {
   app.proxy = true;
   app.on("error", (error: Error) => log.error("the answer could not be sent", { error: error.message }));
   app.use(requestId(log));
+  app.use(closeWhileDraining(health));
   app.use(counted(metrics));
+  app.use((_ctx, next) => withBudget(DATABASE_MS, next));
   app.use(securityHeaders({ isHttps: issuer.startsWith("https:") }));
   app.use(errorBoundary({ log, isDevelopment, show }));
   // Before the host pin: they are the same for everybody, and its page for a wrong address needs the stylesheet.
@@ -155,14 +184,19 @@ function counted(metrics: Service["metrics"]): Middleware {
   };
 }
 
-async function startManagement(service: Service, health: Health): Promise<Server | undefined> {
-  const { config, log, hasher, metrics } = service;
+async function startManagement(parts: {
+  config: Config;
+  log: Log;
+  health: Health;
+  opening: Opening;
+}): Promise<Server | undefined> {
+  const { config, log, health, opening } = parts;
   const app = new Koa();
   app.use(async (_ctx, next) => {
-    metrics.hashQueue.set(hasher.queued());
+    opening.service?.metrics.hashQueue.set(opening.service.hasher.queued());
     await next();
   });
-  app.use(managementRoutes(health, metrics.registry));
+  app.use(managementRoutes(health, () => opening.service?.metrics.registry));
   const server = createServer(app.callback());
   try {
     await listenOn(server, config.managementPort, config.managementHost);
@@ -177,39 +211,61 @@ async function startManagement(service: Service, health: Health): Promise<Server
   }
 }
 
-async function stop(
-  service: Service,
-  health: Health,
-  running: { server: Server; management: Server | undefined; stopJobs: () => Promise<void> },
-): Promise<void> {
+interface Running {
+  readonly service: Service;
+  readonly health: Health;
+  readonly server: Server;
+  readonly management: Server | undefined;
+  readonly stopJobs: () => Promise<void>;
+}
+
+async function stop({ service, health, server, management, stopJobs }: Running, isUrgent: boolean): Promise<void> {
   health.drain();
-  await sleep(service.config.shutdownDelaySeconds * 1000);
-  const closed = new Promise<void>((resolve) => running.server.close(() => resolve()));
-  running.server.closeIdleConnections();
-  const done = new AbortController();
-  await Promise.race([closed, sleep(DRAIN_MS, done.signal)]);
-  // The timer would keep the process for its whole time; a connection that is still open has had that time.
-  done.abort();
-  running.server.closeAllConnections();
-  running.management?.closeAllConnections();
-  running.management?.close();
-  await running.stopJobs();
-  await service.close();
+  if (!isUrgent) await sleep(service.config.shutdownDelaySeconds * 1000);
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  await within(isUrgent ? URGENT_DRAIN_MS : DRAIN_MS, closed);
+  server.closeAllConnections();
+  management?.closeAllConnections();
+  management?.close();
+  await within(
+    CLOSE_MS,
+    stopJobs()
+      .then(() => service.backlog.flush())
+      .catch((error: Error) =>
+        service.log.warn("audit events were lost", { count: service.backlog.size, error: error.message }),
+      )
+      .then(() => service.close()),
+  );
+}
+
+async function within(milliseconds: number, work: Promise<void>): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([work, sleep(milliseconds, over.signal)]).finally(() => over.abort());
 }
 
 /** A database of its own may come up after the server: it is waited for. A wrong key or an edited migration is not. */
-async function openWithPatience(config: Config, log: Log): Promise<Service> {
-  for (let wait = RETRY_MS_MIN; ; wait = Math.min(wait * 2, RETRY_MS_MAX)) {
+async function openWithPatience(parts: {
+  config: Config;
+  log: Log;
+  opening: Opening;
+  stopping: AbortSignal | undefined;
+}): Promise<Service> {
+  const { config, log, opening, stopping } = parts;
+  for (let wait = RETRY_MS_MIN; stopping?.aborted !== true; wait = Math.min(wait * 2, RETRY_MS_MAX)) {
     let app: App | undefined;
     try {
       app = await openApp(config, log);
       return await openService(app);
     } catch (error) {
       if (!(error instanceof AppError && error.code === "store_unavailable")) throw error;
+      opening.reason = `the database does not answer yet: ${error.detail ?? error.message}`;
       log.warn("the database does not answer yet", { detail: error.detail });
-      await sleep(wait * (0.75 + Math.random() / 2));
+      // Never in step with others that wait for the same database.
+      await sleep(Math.max(RETRY_MS_MIN, wait * (0.5 + Math.random() / 2)), stopping);
     }
   }
+  throw new StartStopped("asked to stop before the stores answered");
 }
 
 function listenOn(server: Server, port: number, host: string): Promise<void> {

@@ -31,7 +31,8 @@ import {
 
 export { freePort, postgresUrl } from "./ladder.ts";
 
-const READY_MS = 20_000;
+/** Ten times what a start takes on a machine at rest, and more: tests run beside one another. */
+const READY_MS = 60_000;
 const STOP_MS = 16_000;
 /** How often a condition is looked at again. */
 const POLL_MS = 20;

@@ -3,6 +3,7 @@ import {
   type CommandGroup,
   type CommandIo,
   type Given,
+  listOf,
   printFields,
   printJson,
   printTable,
@@ -20,6 +21,8 @@ export interface ClientCommandApp {
 
 const BY = { kind: "command" } as const;
 const LIST_MAX = 100;
+/** Leaves room for the words in front of it. */
+const NAME_CHARS_MAX = 80;
 const ID = ["client-id"];
 
 const create: Verb<ClientCommandApp> = {
@@ -29,10 +32,8 @@ const create: Verb<ClientCommandApp> = {
   async run({ clients }, given, io) {
     const fields = await readFields("client create", given, io);
     const type = textOf(given, "type");
-    const { client, secret } = await clients.register(
-      { ...(type === undefined ? {} : { client_type: type }), ...fields },
-      BY,
-    );
+    const named = type === undefined ? {} : { client_type: type };
+    const { client, secret } = await clients.register({ ...impliedBy(given), ...named, ...fields }, BY);
     show(io, client, secret);
   },
 };
@@ -132,6 +133,19 @@ function switchTo(isDisabled: boolean): Verb<ClientCommandApp> {
       show(io, await clients.setDisabled(idOf(given), isDisabled, BY));
     },
   };
+}
+
+/** What a short call leaves out follows from what it names: people come back to an app, a service asks for an API. */
+function impliedBy(given: Given): Record<string, string> {
+  const [redirectUri] = listOf(given, "redirect-uri") ?? [];
+  const [api] = listOf(given, "api") ?? [];
+  if (redirectUri !== undefined) return { client_type: "web", client_name: hostOf(redirectUri) };
+  return api === undefined ? {} : { client_type: "service", client_name: `Service for ${hostOf(api)}` };
+}
+
+function hostOf(uri: string): string {
+  const host = URL.canParse(uri) ? new URL(uri).host : "";
+  return (host === "" ? uri : host).slice(0, NAME_CHARS_MAX);
 }
 
 function idOf(given: Given): string {

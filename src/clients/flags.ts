@@ -134,7 +134,11 @@ const otherFlags: Flags = {
 };
 
 export const CREATE_FLAGS: Flags = {
-  type: { type: "string", value: "TYPE", summary: `${CLIENT_TYPES.join(", ")}` },
+  type: {
+    type: "string",
+    value: "TYPE",
+    summary: `${CLIENT_TYPES.join(", ")}; unless given, web with --redirect-uri and service with --api alone`,
+  },
   ...fieldFlags,
   ...otherFlags,
 };

@@ -1,15 +1,17 @@
 /** Pages of administration. Today: /setup, where the first owner is made. */
 import Router from "@koa/router";
 import type { Context, Middleware } from "koa";
-import { AppError, type ErrorCode } from "../errors.ts";
+import { AppError } from "../errors.ts";
 import { readForm } from "../http/body.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import { type Csrf, isSameOriginPost } from "../pages/csrf.ts";
 import { languageLinks, languageOf } from "../pages/language.ts";
-import type { Catalogues, Texts } from "../pages/texts.ts";
+import type { Catalogues } from "../pages/texts.ts";
 import type { Views } from "../pages/views.ts";
 import type { Setup } from "../setup/setup.ts";
-import { PASSWORD_CHARS_MIN } from "../users/password.ts";
+import { isDisplayText } from "../text.ts";
+import { parseEmail } from "../users/email.ts";
+import { findPasswordFault, PASSWORD_CHARS_MIN } from "../users/password.ts";
 
 export interface ConsoleParts {
   readonly issuer: string;
@@ -27,12 +29,14 @@ interface Typed {
 }
 
 type Field = "name" | "email" | "password";
-const FIELD_OF: Partial<Record<ErrorCode, Field>> = {
-  user_email_invalid: "email",
-  user_email_taken: "email",
-  user_password_refused: "password",
-  user_invalid: "name",
-};
+/** A field, and the key of the words that say what it needs. */
+interface Fault {
+  readonly field: Field;
+  readonly words: string;
+}
+
+/** As the users' own schema has it. */
+const NAME_CHARS_MAX = 200;
 
 export function consoleRoutes(parts: ConsoleParts): Middleware {
   const router = new Router();
@@ -53,31 +57,47 @@ async function createOwner(ctx: Context, parts: ConsoleParts): Promise<void> {
     throw new AppError("form_foreign");
   if (!(await parts.setup.isLive(token))) throw new AppError("setup_link_gone");
   const typed = { name: (form.field("name") ?? "").trim(), email: form.field("email") ?? "" };
-  const texts = languageOf(ctx, parts.catalogues);
+  const password = form.field("password") ?? "";
+  const faults = faultsOf(typed, password);
+  if (faults.length > 0) return show(ctx, parts, { token, typed, faults });
+  const input = { email: typed.email, password, claims: { name: typed.name }, isEmailVerified: false };
   try {
-    if (typed.name === "") throw new AppError("user_invalid");
-    const input = {
-      email: typed.email,
-      password: form.field("password") ?? "",
-      claims: { name: typed.name },
-      isEmailVerified: false,
-    };
     const user = await parts.setup.createOwner(token, input, { address: ctx.ip, requestId: requestIdOf(ctx) });
-    parts.views.show(ctx, texts, {
+    parts.views.show(ctx, languageOf(ctx, parts.catalogues), {
       view: "console/setup-done",
       locals: { user: { name: user.claims.name, email: user.email }, command: parts.command },
     });
   } catch (error) {
-    const field = error instanceof AppError ? FIELD_OF[error.code] : undefined;
-    if (field === undefined) throw error;
-    show(ctx, parts, { token, typed, faults: [{ field, text: words(texts, field, form.field("password") ?? "") }] });
+    if (!(error instanceof AppError && error.code === "user_email_taken")) throw error;
+    show(ctx, parts, { token, typed, faults: [{ field: "email", words: "field.email.taken" }] });
+  }
+}
+
+/** Everything at once, in the order of the page: nobody mends a form field by field. */
+function faultsOf(typed: Typed, password: string): Fault[] {
+  const faults: Fault[] = [];
+  if (!isDisplayText(typed.name) || typed.name.length > NAME_CHARS_MAX)
+    faults.push({ field: "name", words: "field.name.invalid" });
+  if (parseEmail(typed.email) === undefined) faults.push({ field: "email", words: "field.email.invalid" });
+  const fault = passwordFault(typed, password);
+  if (fault !== undefined) faults.push({ field: "password", words: `field.password.${fault}` });
+  return faults;
+}
+
+/** One that is too long, or no text at all, is thrown before anything else looks at it. */
+function passwordFault(typed: Typed, password: string): string | undefined {
+  try {
+    return findPasswordFault(password, typed);
+  } catch (error) {
+    if (error instanceof AppError && error.code === "user_password_refused") return "unusable";
+    throw error;
   }
 }
 
 function show(
   ctx: Context,
   parts: ConsoleParts,
-  page: { token: string; typed: Typed; faults: { field: Field; text: string }[] },
+  page: { token: string; typed: Typed; faults: readonly Fault[] },
 ): void {
   const texts = languageOf(ctx, parts.catalogues);
   parts.views.show(ctx, texts, {
@@ -88,7 +108,7 @@ function show(
       token: page.token,
       name: page.typed.name,
       email: page.typed.email,
-      errors: page.faults,
+      errors: page.faults.map(({ field, words }) => ({ field, text: texts.t(words, { count: PASSWORD_CHARS_MIN }) })),
       languages:
         ctx.method === "GET"
           ? languageLinks(ctx, parts.catalogues, texts).map((link) => ({
@@ -98,12 +118,4 @@ function show(
           : [],
     },
   });
-}
-
-function words(texts: Texts, field: Field, password: string): string {
-  if (field !== "password") return texts.t(`field.${field}.invalid`);
-  const count = [...password].length;
-  return count < PASSWORD_CHARS_MIN
-    ? texts.t("field.password.short", { count: PASSWORD_CHARS_MIN })
-    : texts.t("field.password.guessable");
 }

@@ -16,9 +16,15 @@ export interface Form {
   readonly encoded: string;
 }
 
+/** The one content type of a form, nothing compressed: a body that is read otherwise than it was meant is refused (RFC 9110 section 15.5.16). */
+export function checkFormType(ctx: Context): void {
+  const isPlain = ["", "identity"].includes(ctx.get("content-encoding").toLowerCase());
+  if (!isPlain || !ctx.is("application/x-www-form-urlencoded")) throw new AppError("body_type_unsupported");
+}
+
 /** Reads a posted form. A field that may stand once and stands twice is refused, as one that two readers could read differently. */
 export async function readForm(ctx: Context, repeatable: readonly string[] = []): Promise<Form> {
-  if (!ctx.is("application/x-www-form-urlencoded")) throw new AppError("body_type_unsupported");
+  checkFormType(ctx);
   const text = await rawBody(ctx.req, { limit: BODY_BYTES_MAX, length: ctx.request.length, encoding: "utf8" }).catch(
     (error: unknown) => {
       const isTooLarge = error instanceof Error && "type" in error && error.type === "entity.too.large";

@@ -32,7 +32,7 @@ export function errorBoundary(options: { log: Log; isDevelopment: boolean; show:
     try {
       await next();
     } catch (thrown) {
-      answer(ctx, toAppError(thrown, ctx, options.log), options);
+      answer(ctx, forOtherMethods(ctx, toAppError(thrown, ctx, options.log)), options);
     }
   };
 }
@@ -40,7 +40,10 @@ export function errorBoundary(options: { log: Log; isDevelopment: boolean; show:
 /** Replaces whatever answer was begun by that of the error. */
 export function answer(ctx: Context, error: AppError, options: { isDevelopment: boolean; show: ShowError }): void {
   const { status } = ERRORS[error.code];
+  // What is left of a body that was given up would stand in the way of the connection's next request; the server's time limit bounds it.
+  if (!ctx.req.complete) ctx.req.resume();
   ctx.remove("Location");
+  ctx.remove("WWW-Authenticate");
   ctx.status = status;
   if (error.retryAfterSeconds !== undefined) ctx.set("Retry-After", String(error.retryAfterSeconds));
   if (isForPrograms(ctx)) {
@@ -54,6 +57,15 @@ export function answer(ctx: Context, error: AppError, options: { isDevelopment: 
 /** Whether the answer is read by a program: an OAuth endpoint, a well-known document, or a caller that asks for JSON. */
 export function isForPrograms(ctx: Context): boolean {
   return OAUTH_PATHS.has(ctx.path) || ctx.path.startsWith("/.well-known/") || ctx.accepts("html", "json") !== "html";
+}
+
+/** A page that exists for other methods is not missing: RFC 9110 section 15.5.6. The routers leave behind what the path matched. */
+function forOtherMethods(ctx: Context, error: AppError): AppError {
+  const { matched } = ctx as { matched?: readonly { readonly methods: readonly string[] }[] };
+  const methods = new Set(matched?.flatMap((layer) => layer.methods));
+  if (error.code !== "page_not_found" || methods.size === 0 || methods.has(ctx.method)) return error;
+  ctx.set("Allow", [...methods].sort().join(", "));
+  return new AppError("method_not_allowed");
 }
 
 function toAppError(thrown: unknown, ctx: Context, log: Log): AppError {

@@ -4,6 +4,7 @@ import type { Context, Middleware } from "koa";
 import type { TrustProxy } from "../config.ts";
 import { AppError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { requestIdOf } from "./request-id.ts";
 
 /** Probes carry an address as Host; these paths show nothing that depends on it. */
 const EXEMPT_PATHS = new Set(["/health/live", "/health/ready", "/health", "/ready"]);
@@ -28,7 +29,7 @@ export function hostPin(pin: HostPin): Middleware {
   const hint = once();
   return async (ctx, next) => {
     const { req } = ctx;
-    if (!req.url?.startsWith("/")) throw new AppError("request_target_absolute");
+    if (!isOriginForm(req.url, issuer)) throw new AppError("request_target_absolute");
     const address = clientAddress(req.socket.remoteAddress ?? "", ctx.get("x-forwarded-for"), pin.trustProxy);
     const forwardedScheme = ctx.get("x-forwarded-proto");
     const hosts = req.rawHeaders.filter((value, index) => index % 2 === 0 && value.toLowerCase() === "host").length;
@@ -75,6 +76,12 @@ export function clientAddress(socketAddress: string, forwardedFor: string, trust
   return chain[0] ?? socket;
 }
 
+/** RFC 9112 section 3.2.1. A path such as `//evil.example` is one too, but whoever resolves it against our address is led elsewhere. */
+function isOriginForm(target: string | undefined, issuer: URL): boolean {
+  if (target?.startsWith("/") !== true || !URL.canParse(target, issuer.href)) return false;
+  return new URL(target, issuer).origin === issuer.origin;
+}
+
 function isSameAuthority(host: string, issuer: URL): boolean {
   const withPort = `${issuer.hostname}:${issuer.protocol === "https:" ? 443 : 80}`;
   return host === issuer.host || (issuer.port === "" && host === withPort);
@@ -87,7 +94,9 @@ function refuse(ctx: Context, pin: HostPin, seen: { host: string; issuer: URL })
     pin.showRightAddress(ctx);
     return;
   }
-  throw new AppError("host_unknown", `Host "${seen.host}" is not the issuer's "${seen.issuer.host}"`);
+  // What was asked for stands in the log alone: no answer of ours holds a foreign address (T-HOST-1).
+  pin.log.info("refused", { request_id: requestIdOf(ctx), error: "host_unknown", host: seen.host });
+  throw new AppError("host_unknown", `The Host of a request is the issuer's: ${seen.issuer.host}`);
 }
 
 function unmapped(address: string): string {

@@ -1,9 +1,14 @@
 /** Health and metrics: a word on the public port, everything on the management port. */
 import type { Middleware } from "koa";
 import type { Registry } from "prom-client";
+import { monotonicMs, sleep } from "../clock.ts";
+import { AppError } from "../errors.ts";
+import type { Log } from "../log.ts";
 
 /** A check that has not answered by then has failed: a balancer asks every few seconds. */
 const CHECK_MS = 1000;
+/** An answer serves whoever asks within this time: readiness stands open to strangers, and each look asks the stores. */
+const FRESH_MS = 250;
 
 export interface HealthCheck {
   readonly name: string;
@@ -21,27 +26,61 @@ export interface Health {
   results(): Promise<readonly CheckResult[]>;
   /** From the signal to stop on: the balancer is to send nobody here, while those who are here are served. */
   drain(): void;
+  readonly isDraining: boolean;
 }
 
-export function createHealth(checks: () => readonly HealthCheck[]): Health {
+/** What changes is logged once, so that the log says when and why a process was taken out of service. */
+export function createHealth(checks: () => readonly HealthCheck[], log: Log): Health {
   let isDraining = false;
+  let looked: { readonly at: number; readonly results: Promise<readonly CheckResult[]> } | undefined;
+  const failing = new Set<string>();
+  const look = async (): Promise<readonly CheckResult[]> => {
+    const results = await Promise.all(checks().map(run));
+    for (const { name, isOk, reason } of results) {
+      if (isOk === !failing.has(name)) continue;
+      if (isOk) failing.delete(name);
+      else failing.add(name);
+      if (isOk) log.info("ready again", { name });
+      else log.error("not ready", { name, reason });
+    }
+    return results;
+  };
   return {
     async results() {
-      const results = await Promise.all(checks().map(run));
+      if (looked === undefined || monotonicMs() - looked.at > FRESH_MS) looked = { at: monotonicMs(), results: look() };
+      const results = await looked.results;
       return isDraining ? [...results, { name: "serving", isOk: false, reason: "the server is stopping" }] : results;
     },
     drain() {
       isDraining = true;
     },
+    get isDraining() {
+      return isDraining;
+    },
   };
 }
+
+/** While the process stops, each answer asks the other side to come back on a new connection, which the balancer leads elsewhere (T-REL-13). */
+export function closeWhileDraining(health: Health): Middleware {
+  return async (ctx, next) => {
+    await next();
+    if (health.isDraining) ctx.set("Connection", "close");
+  };
+}
+
+const READY_PATHS = ["/health/ready", "/health", "/ready"];
 
 /** `/health/live`: the process runs; it touches no store. `/health/ready`: it can serve. No detail for strangers. */
 export function publicHealth(health: Health): Middleware {
   return async (ctx, next) => {
+    const isReadiness = READY_PATHS.includes(ctx.path);
+    if ((isReadiness || ctx.path === "/health/live") && ctx.method !== "GET" && ctx.method !== "HEAD") {
+      ctx.set("Allow", "GET, HEAD");
+      throw new AppError("method_not_allowed");
+    }
     if (ctx.path === "/health/live") {
       ctx.body = { status: "live" };
-    } else if (["/health/ready", "/health", "/ready"].includes(ctx.path)) {
+    } else if (isReadiness) {
       const isReady = (await health.results()).every((result) => result.isOk);
       ctx.status = isReady ? 200 : 503;
       ctx.body = { status: isReady ? "ready" : "not ready" };
@@ -51,12 +90,13 @@ export function publicHealth(health: Health): Middleware {
   };
 }
 
-/** The management port: `/metrics` for Prometheus, `/health` with the reason of each check. */
-export function managementRoutes(health: Health, registry: Registry): Middleware {
+/** The management port: `/metrics` for Prometheus, `/health` with the reason of each check. Metrics begin when the stores were reached. */
+export function managementRoutes(health: Health, registry: () => Registry | undefined): Middleware {
   return async (ctx) => {
-    if (ctx.path === "/metrics") {
-      ctx.type = registry.contentType;
-      ctx.body = await registry.metrics();
+    const metrics = registry();
+    if (ctx.path === "/metrics" && metrics !== undefined) {
+      ctx.type = metrics.contentType;
+      ctx.body = await metrics.metrics();
     } else if (ctx.path === "/health" || ctx.path === "/health/ready") {
       const results = await health.results();
       ctx.status = results.every((result) => result.isOk) ? 200 : 503;
@@ -70,16 +110,16 @@ export function managementRoutes(health: Health, registry: Registry): Middleware
 }
 
 async function run(check: HealthCheck): Promise<CheckResult> {
-  const timeout = AbortSignal.timeout(CHECK_MS);
+  const over = new AbortController();
+  const late = sleep(CHECK_MS, over.signal).then(() => {
+    if (!over.signal.aborted) throw new Error(`no answer in ${CHECK_MS} ms`);
+  });
   try {
-    await Promise.race([
-      check.check(),
-      new Promise((_resolve, reject) =>
-        timeout.addEventListener("abort", () => reject(new Error(`no answer in ${CHECK_MS} ms`))),
-      ),
-    ]);
+    await Promise.race([check.check(), late]);
     return { name: check.name, isOk: true };
   } catch (error) {
     return { name: check.name, isOk: false, reason: error instanceof Error ? error.message : "unknown" };
+  } finally {
+    over.abort();
   }
 }

@@ -2,6 +2,7 @@
 import type { Grant } from "oidc-provider";
 import type { Consent } from "../consents/consent.ts";
 import { AppError } from "../errors.ts";
+import { claimNames, scopeOfClaim } from "../oidc/claims.ts";
 import { addTo } from "../oidc/existing-grant.ts";
 import { isOpenIdScope, splitScope } from "../scopes.ts";
 import { actorOf, type Details, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
@@ -82,10 +83,17 @@ async function askedGroups(step: Step, parts: InteractionParts): Promise<readonl
   const all = askForAll(details);
   const missing = details.prompt.details as {
     missingOIDCScope?: string[];
+    missingOIDCClaims?: string[];
     missingResourceScopes?: Record<string, string[]>;
   };
   const requested = splitScope(String(details.params["scope"] ?? ""));
-  const openid = all ? requested.filter(isOpenIdScope) : (missing.missingOIDCScope ?? []);
+  const claims = all ? claimNames(details.params["claims"]) : (missing.missingOIDCClaims ?? []);
+  const openid = [
+    ...new Set([
+      ...(all ? requested.filter(isOpenIdScope) : (missing.missingOIDCScope ?? [])),
+      ...scopesOf(claims).filter((scope) => splitScope(client.metadata.scope ?? "").includes(scope)),
+    ]),
+  ];
   const groups: AskedGroup[] =
     openid.length === 0
       ? []
@@ -103,6 +111,11 @@ async function askedGroups(step: Step, parts: InteractionParts): Promise<readonl
     if (api !== undefined && scopes.length > 0) groups.push({ resource, name: api.name, scopes });
   }
   return groups;
+}
+
+/** A claim asked for by name is asked about as the scope that holds it. */
+function scopesOf(claims: readonly string[]): readonly string[] {
+  return claims.map(scopeOfClaim).filter((scope) => scope !== undefined);
 }
 
 function askForAll(details: Details): boolean {

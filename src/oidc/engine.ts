@@ -4,11 +4,11 @@ import type { Context, Middleware, Next } from "koa";
 import compose from "koa-compose";
 import type { Provider } from "oidc-provider";
 import type { Clients } from "../clients/client.ts";
-import { AppError } from "../errors.ts";
-import { BODY_BYTES_MAX, readForm } from "../http/body.ts";
 import { answer, type ShowError } from "../http/errors.ts";
 import { allowFormTarget } from "../http/headers.ts";
 import type { Metrics } from "../metrics.ts";
+import { admission, methodsOf } from "./admission.ts";
+import { correctAnswer } from "./corrections.ts";
 import { storeFailureOf } from "./events.ts";
 import { ROUTES } from "./provider.ts";
 
@@ -40,73 +40,13 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     }
     return middleware(ctx, next);
   };
+  const admitted = compose([admission(options.clients), corrections(options), run]) as Middleware;
   return {
     current: () => provider,
     async reload() {
       provider = await options.build();
     },
-    middleware: compose([
-      checkMethod,
-      checkSize,
-      authorizeByPost,
-      defaultScope(options.clients),
-      corrections(options),
-      run,
-    ]) as Middleware,
-  };
-}
-
-/** Methods of each path; the library answers another method with 404 (measured), HTTP says 405 with Allow (RFC 9110 section 15.5.6). */
-const METHODS: Readonly<Record<string, readonly string[]>> = {
-  [ROUTES.authorization]: ["GET", "HEAD", "POST"],
-  [ROUTES.token]: ["POST", "OPTIONS"],
-  [ROUTES.userinfo]: ["GET", "HEAD", "POST", "OPTIONS"],
-  [ROUTES.jwks]: ["GET", "HEAD", "OPTIONS"],
-  [ROUTES.introspection]: ["POST", "OPTIONS"],
-  [ROUTES.revocation]: ["POST", "OPTIONS"],
-  [ROUTES.end_session]: ["GET", "HEAD"],
-  [`${ROUTES.end_session}/confirm`]: ["POST"],
-  [`${ROUTES.end_session}/success`]: ["GET", "HEAD"],
-  "/.well-known/openid-configuration": ["GET", "HEAD", "OPTIONS"],
-  "/.well-known/oauth-authorization-server": ["GET", "HEAD", "OPTIONS"],
-};
-
-async function checkMethod(ctx: Context, next: Next): Promise<void> {
-  const allowed = METHODS[ctx.path];
-  if (allowed !== undefined && !allowed.includes(ctx.method)) {
-    ctx.set("Allow", allowed.join(", "));
-    throw new AppError("method_not_allowed");
-  }
-  await next();
-}
-
-async function checkSize(ctx: Context, next: Next): Promise<void> {
-  if ((ctx.request.length ?? 0) > BODY_BYTES_MAX) throw new AppError("body_too_large");
-  await next();
-}
-
-/** OpenID Connect Core section 3.1.2.1 wants POST too. The library would need cookies of SameSite=None for it; a redirect to the GET does not. */
-async function authorizeByPost(ctx: Context, next: Next): Promise<void> {
-  if (ctx.path !== ROUTES.authorization || ctx.method !== "POST") return next();
-  const { encoded } = await readForm(ctx, ["resource"]);
-  ctx.status = 303;
-  ctx.redirect(`${ROUTES.authorization}?${encoded}`);
-}
-
-/** A request without `scope` gets the client's default one (RFC 6749 section 3.3): some clients send none. */
-function defaultScope(clients: Clients): (ctx: Context, next: Next) => Promise<void> {
-  return async (ctx, next) => {
-    const { client_id: clientId, scope } = ctx.query;
-    if (
-      ctx.path === ROUTES.authorization &&
-      ctx.method === "GET" &&
-      scope === undefined &&
-      typeof clientId === "string"
-    ) {
-      const standard = (await clients.find(clientId))?.metadata.scope;
-      if (standard !== undefined) ctx.query = { ...ctx.query, scope: standard };
-    }
-    await next();
+    middleware: (ctx, next) => (methodsOf(ctx.path) === undefined ? next() : admitted(ctx, next)),
   };
 }
 
@@ -120,23 +60,10 @@ function corrections(options: EngineOptions): (ctx: Context, next: Next) => Prom
       if (!redirectsUnavailable(ctx)) answer(ctx, failure, options);
       return;
     }
-    if (ctx.path === ROUTES.revocation && ctx.status === 200 && (ctx.body === "" || ctx.body === undefined)) {
-      // An empty answer of type text/plain makes oidc-client-ts throw; RFC 7009 section 2.2 gives it no meaning.
-      ctx.body = Buffer.alloc(0);
-      ctx.remove("Content-Type");
-    }
-    if (ctx.path === ROUTES.token) nameUnauthorizedClient(ctx);
+    correctAnswer(ctx);
     if (ctx.path.startsWith(ROUTES.authorization) || ctx.path === ROUTES.end_session) allowFormPost(ctx);
-    if (ctx.path === ROUTES.jwks || ctx.path.startsWith("/.well-known/")) {
-      if (ctx.status === 200)
-        ctx.set("Cache-Control", `public, max-age=${METADATA_SECONDS}, stale-if-error=${METADATA_SECONDS}`);
-      ctx.set("Cross-Origin-Resource-Policy", "cross-origin");
-    }
   };
 }
-
-/** Resource servers may keep the JWKS this long; a new key is announced for longer before it signs. */
-const METADATA_SECONDS = 300;
 
 /** The redirect was validated, so the client may hear of it: RFC 6749 section 4.1.2.1 has a code for it. */
 function redirectsUnavailable(ctx: Context): boolean {
@@ -149,15 +76,6 @@ function redirectsUnavailable(ctx: Context): boolean {
   ctx.set("Location", url.href);
   ctx.set("Retry-After", "2");
   return true;
-}
-
-/** RFC 6749 section 5.2 names the error of a client that may not use this grant type; the library says invalid_request (measured). */
-function nameUnauthorizedClient(ctx: Context): void {
-  const body = ctx.body as { error?: unknown; error_description?: unknown } | undefined;
-  const isRefusedGrant =
-    body?.error === "invalid_request" &&
-    body.error_description === "requested grant type is not allowed for this client";
-  if (isRefusedGrant) ctx.body = { ...body, error: "unauthorized_client" };
 }
 
 /** The page of `response_mode=form_post` posts to the client. */
@@ -176,23 +94,23 @@ function allowFormPost(ctx: Context): void {
   }
 }
 
-/** Where a form of this answer may end: the redirect URI that was checked, or, when signing out, the registered address that the library kept. */
+/**
+ * Where a form of this answer may end: the redirect URI that was checked; when signing out, the registered address that the library
+ * kept; on the page that signs another person out first, the address of the sign-in that goes on, which was checked when it began.
+ */
 function formTargetOf(ctx: Context): string | undefined {
-  const oidc = (
-    ctx as {
-      oidc?: {
-        route?: string;
-        redirectUriCheckPerformed?: boolean;
-        params?: { redirect_uri?: unknown };
-        session?: { state?: Record<string, unknown> };
-      };
-    }
-  ).oidc;
-  const target =
-    oidc?.route === "end_session"
-      ? oidc.session?.state?.["postLogoutRedirectUri"]
-      : oidc?.redirectUriCheckPerformed === true
-        ? oidc.params?.redirect_uri
-        : undefined;
+  const { oidc } = ctx as {
+    oidc?: {
+      route?: string;
+      redirectUriCheckPerformed?: boolean;
+      params?: { redirect_uri?: unknown };
+      session?: { state?: Record<string, unknown> };
+      entities?: { Interaction?: { params?: { redirect_uri?: unknown } } };
+    };
+  };
+  const checked = oidc?.redirectUriCheckPerformed === true ? oidc.params?.redirect_uri : undefined;
+  const kept = oidc?.route === "end_session" ? oidc.session?.state?.["postLogoutRedirectUri"] : undefined;
+  const resumed = oidc?.route === "resume" ? oidc.entities?.Interaction?.params?.redirect_uri : undefined;
+  const target = checked ?? kept ?? resumed;
   return typeof target === "string" ? target : undefined;
 }

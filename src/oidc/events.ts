@@ -57,8 +57,13 @@ export function listen(provider: Provider, options: EventOptions): void {
   provider.on("userinfo.error", refused);
   provider.on("end_session.error", refused);
   provider.on("server_error", (ctx, error) => {
-    if (error instanceof AppError) causes.set(ctx, error);
-    else log.error("the engine failed", { request_id: requestIdOf(ctx), error: error.message, stack: error.stack });
+    if (error instanceof AppError) {
+      causes.set(ctx, error);
+      // The library asks for this mark next, and then sends the error to the redirect URI if that is the client's own.
+      Object.assign(error, { allow_redirect: true });
+      const { code, detail } = error;
+      log.warn("refused", { request_id: requestIdOf(ctx), client_id: ctx.oidc?.client?.clientId, code, detail });
+    } else log.error("the engine failed", { request_id: requestIdOf(ctx), error: error.message, stack: error.stack });
   });
   provider.on("end_session.success", (ctx) => {
     const userId = ctx.oidc.session?.accountId;

@@ -67,7 +67,6 @@ export function enginePages(parts: PageParts): EnginePages {
       const { session, client } = ctx.oidc;
       const user = session?.accountId === undefined ? undefined : await parts.users.find(session.accountId);
       const app = client === undefined ? undefined : await knownClient(ctx, parts.clients);
-      const hint = ctx.oidc.entities.IdTokenHint as { payload?: { sub?: unknown } } | undefined;
       views.show(ctx as Context, textsFor(ctx), {
         view: "oidc/logout",
         locals: {
@@ -75,8 +74,7 @@ export function enginePages(parts: PageParts): EnginePages {
           xsrf: session?.state?.["secret"],
           user: user === undefined ? undefined : { name: user.claims.name, email: user.email },
           app,
-          // The library has verified the hint. When it names the person who is signed in, the question was answered at the app.
-          isAnswered: hint?.payload?.sub !== undefined && hint.payload.sub === session?.accountId,
+          isAnswered: isOwnHint(ctx),
         },
       });
     },
@@ -87,6 +85,17 @@ export function enginePages(parts: PageParts): EnginePages {
       });
     },
   };
+}
+
+/**
+ * Whether the question was answered at the app: the library has verified the hint, and it was issued to this client in this very
+ * session. Any other hint, an older session's of the same person too, leaves the question (RP-Initiated Logout section 2).
+ */
+function isOwnHint(ctx: KoaContextWithOIDC): boolean {
+  const { session, client, entities } = ctx.oidc;
+  const hint = entities.IdTokenHint as { payload?: { sub?: unknown; sid?: unknown } } | undefined;
+  const sid = client === undefined ? undefined : session?.authorizations?.[client.clientId]?.sid;
+  return sid !== undefined && hint?.payload?.sid === sid && hint.payload.sub === session?.accountId;
 }
 
 async function knownClient(ctx: KoaContextWithOIDC, clients: Clients): Promise<Appearance | undefined> {

@@ -1,6 +1,6 @@
 /** When a person is asked: to choose an account, to sign in, to consent. The library walks the prompts in this order. */
 import type { KoaContextWithOIDC } from "oidc-provider";
-import { interactionPolicy } from "oidc-provider";
+import { errors, interactionPolicy } from "oidc-provider";
 import { isSessionPastLimits } from "./session.ts";
 
 const { Check, Prompt, base } = interactionPolicy;
@@ -25,6 +25,13 @@ export function createPolicy(): interactionPolicy.DefaultPolicy {
       );
     }),
   );
+  login.checks.add(
+    new Check("other_person", "another person is asked for", "login_required", async (ctx) => {
+      if (ctx.oidc.result?.login !== undefined && !(await isPersonAsked(ctx)))
+        throw new errors.LoginRequired("the person who signed in is not the one that was asked for");
+      return false;
+    }),
+  );
   consent.checks.remove("native_client_prompt");
   consent.checks.add(
     new Check("native_client_prompt", "native clients require End-User interaction", "interaction_required", (ctx) => {
@@ -44,4 +51,18 @@ export function canSkipConsent(ctx: KoaContextWithOIDC): boolean {
   const client = ctx.oidc.client;
   if (client === undefined || !client.signet.isFirstParty) return false;
   return client.applicationType !== "native" || (client.redirectUris ?? []).every((uri) => uri.startsWith("https://"));
+}
+
+/**
+ * Whether the person who has just signed in is the one of `id_token_hint` and of the `sub` asked by value (OpenID Connect Core sections
+ * 3.1.2.1 and 5.5.1): only then may the answer be a good one. The library looks at the hint when the request comes, not after the sign-in.
+ */
+async function isPersonAsked(ctx: KoaContextWithOIDC): Promise<boolean> {
+  const { client, session, provider, params, claims } = ctx.oidc;
+  const hint = params?.["id_token_hint"];
+  const asked = (claims.id_token?.["sub"] as { value?: unknown } | null | undefined)?.value;
+  const isNamed = asked === undefined || asked === session?.accountId;
+  if (typeof hint !== "string" || client === undefined) return isNamed;
+  const { payload } = await provider.IdToken.validate(hint, client);
+  return isNamed && payload.sub === session?.accountId;
 }

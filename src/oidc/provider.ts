@@ -10,7 +10,7 @@ import type { Outgoing } from "../http/outgoing.ts";
 import type { SigningKey } from "../keys/key.ts";
 import { OPENID_SCOPES } from "../scopes.ts";
 import type { Users } from "../users/user.ts";
-import { CLAIMS, findAccount } from "./claims.ts";
+import { ACR_VALUES, CLAIMS, checkClaimsParameter, findAccount } from "./claims.ts";
 import { TRAITS_PROPERTY } from "./client-traits.ts";
 import { loadExistingGrant } from "./existing-grant.ts";
 import {
@@ -83,6 +83,8 @@ export function buildProvider(parts: ProviderParts): Provider {
   const provider = new Provider(parts.issuer, configuration(parts));
   // The authority and the scheme were pinned to the issuer's before; the flag makes the library read them.
   provider.proxy = true;
+  // ID tokens name their session, so that a hint at sign-out shows whether it belongs to this one (RP-Initiated Logout section 2).
+  provider.Client.prototype.includeSid = () => true;
   provider.RefreshToken.prototype.generateTokenId = () => nextRefreshToken(parts.refreshKeys);
   provider.Client.prototype.compareClientSecret = async function compare(
     this: { clientId: string },
@@ -110,7 +112,7 @@ function configuration(parts: ProviderParts): Configuration {
   const resources = resourceHooks(parts.apis);
   return {
     adapter: parts.adapter,
-    acrValues: [],
+    acrValues: [...ACR_VALUES],
     allowOmittingSingleRegisteredRedirectUri: false,
     acceptQueryParamAccessTokens: false,
     assertJwtClientAuthClaimsAndHeader,
@@ -150,7 +152,7 @@ function configuration(parts: ProviderParts): Configuration {
     features: {
       backchannelLogout: { enabled: false },
       ciba: { enabled: false },
-      claimsParameter: { enabled: false },
+      claimsParameter: { enabled: true, assertClaimsParameter: (_ctx, claims) => checkClaimsParameter(claims) },
       clientCredentials: { enabled: true },
       clientIdMetadataDocument: { enabled: false },
       deviceFlow: { enabled: false },
@@ -229,10 +231,17 @@ function configuration(parts: ProviderParts): Configuration {
 async function assertJwtClientAuthClaimsAndHeader(
   ctx: KoaContextWithOIDC,
   claims: Readonly<Record<string, unknown>>,
+  header: Readonly<Record<string, unknown>>,
 ): Promise<void> {
+  // RFC 7515 sections 4.1.4 and 4.1.11: a kid is a string, and a critical extension that is not understood makes the JWT invalid. The library looks at neither.
+  if (header["crit"] !== undefined || (header["kid"] !== undefined && typeof header["kid"] !== "string"))
+    throw new errors.InvalidClientAuth("the header of a client assertion holds what is not understood");
   if (claims["aud"] !== ctx.oidc.issuer)
     throw new errors.InvalidClientAuth("the audience of a client assertion is the issuer");
-  const seconds = Number(claims["exp"]) - Math.floor(now().getTime() / 1000);
+  const nowSeconds = Math.floor(now().getTime() / 1000);
+  if (Number(claims["iat"] ?? 0) > nowSeconds + CLOCK_TOLERANCE_SECONDS)
+    throw new errors.InvalidClientAuth("a client assertion is not issued in the future");
+  const seconds = Number(claims["exp"]) - nowSeconds;
   if (!(seconds <= ASSERTION_SECONDS_MAX + CLOCK_TOLERANCE_SECONDS)) {
     throw new errors.InvalidClientAuth("a client assertion lives at most five minutes");
   }

@@ -1,5 +1,6 @@
 /** Db: the durable store. One engine, Postgres; three methods; the only file besides notices.ts that knows the driver. */
 import pg from "pg";
+import { budgetLeftMs, spendBudget } from "../budget.ts";
 import { monotonicMs, sleep } from "../clock.ts";
 import { unavailable } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -20,6 +21,8 @@ const QUERY_MS = 2500;
 /** Waiting for a connection and for its answer together: the caller hears within three seconds (T-REL-11). */
 const ANSWER_MS = 2750;
 const ANSWER_MS_MIN = 250;
+/** With less than this left of a request's budget a question is not worth asking. */
+const ASK_MS_MIN = 25;
 /** After a silence nobody waits again for so long: a request that asks twice must not wait twice. */
 const SILENCE_MS = 1000;
 /** What only reads may be asked again on another connection. */
@@ -176,10 +179,15 @@ async function withClient<T>(room: Room, work: (lease: Lease, timeoutMs: number)
 
 async function acquire(room: Room): Promise<pg.PoolClient> {
   if (monotonicMs() < room.silentUntilMs) throw unavailable("Postgres: it was silent a moment ago");
+  const [began, leftMs] = [monotonicMs(), budgetLeftMs()];
+  if (leftMs < ASK_MS_MIN) throw unavailable("Postgres: this request has waited long enough");
   const over = new AbortController();
   const connecting = room.pool.connect();
   try {
-    const client = await Promise.race([connecting, sleep(ACQUIRE_MS, over.signal).then(() => undefined)]);
+    const client = await Promise.race([
+      connecting,
+      sleep(Math.min(ACQUIRE_MS, leftMs), over.signal).then(() => undefined),
+    ]);
     if (client !== undefined) return client;
     // Nobody waits for it any longer; the next one in the queue may have it.
     connecting.then(
@@ -192,6 +200,7 @@ async function acquire(room: Room): Promise<pg.PoolClient> {
     throw error;
   } finally {
     over.abort();
+    spendBudget(monotonicMs() - began);
   }
 }
 
@@ -200,7 +209,10 @@ async function ask<T extends Row>(
   lease: Lease,
   statement: { text: string; parameters: readonly Parameter[]; timeoutMs: number },
 ): Promise<T[]> {
-  const { text, parameters, timeoutMs } = statement;
+  const { text, parameters } = statement;
+  const [began, leftMs] = [monotonicMs(), budgetLeftMs()];
+  if (leftMs < ASK_MS_MIN) throw unavailable("Postgres: this request has waited long enough");
+  const timeoutMs = Math.ceil(Math.min(statement.timeoutMs, leftMs));
   // The driver reads the time of one statement from here; its types do not say so.
   const timed: pg.QueryConfig & { query_timeout: number } = { text, values: [...parameters], query_timeout: timeoutMs };
   try {
@@ -210,6 +222,8 @@ async function ask<T extends Row>(
     // With less time than the server itself allows a statement, nothing is known of the server.
     if (isSilent(error) && timeoutMs > STATEMENT_MS) letGo(room, error);
     throw error;
+  } finally {
+    spendBudget(monotonicMs() - began);
   }
 }
 

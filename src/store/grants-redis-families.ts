@@ -37,7 +37,7 @@ for i = 1, count do
     spends[i] = spends[i - 1] - struct.unpack('>I${DISTANCE_BYTES}', value, head_length(i - 1) + 1)
   end
 end
-local function recent(spend) return spend ~= nil and now - spend < window end
+local function recent(spend) return spend ~= nil and window > 0 and now - spend < window end
 if asked > generation then return 'unknown' end
 if asked < generation then
   local behind = generation - asked

@@ -124,7 +124,9 @@ export function standing(
 ): Standing {
   if (generation > family.generation || generation < 0) return "unknown";
   if (generation === family.generation) return "current";
-  const isRecent = (spend: number | undefined): boolean => spend !== undefined && time.nowMs - spend < time.windowMs;
+  // Without a window nothing is recent, also when two processes' clocks differ.
+  const isRecent = (spend: number | undefined): boolean =>
+    spend !== undefined && time.windowMs > 0 && time.nowMs - spend < time.windowMs;
   const behind = family.generation - generation;
   if (behind === 1) return isRecent(family.spentAt[0]) ? "replayed" : "reused";
   const successorSpentAt = family.spentAt[behind - 2];

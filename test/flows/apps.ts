@@ -53,7 +53,11 @@ export async function startRelyingParty(
     if (config === undefined) throw new Error("not registered yet");
     switch (url.pathname) {
       case "/login": {
-        pending = { verifier: openid.randomPKCECodeVerifier(), state: openid.randomState(), nonce: openid.randomNonce() };
+        pending = {
+          verifier: openid.randomPKCECodeVerifier(),
+          state: openid.randomState(),
+          nonce: openid.randomNonce(),
+        };
         const target = openid.buildAuthorizationUrl(config, {
           redirect_uri: `${origin}/callback`,
           scope: "openid profile email",

@@ -39,6 +39,8 @@ async function tabTo(page: Page, name: string): Promise<void> {
 
 for (const { engine, skip } of await engines()) {
   const skipped = skip === false ? noBrowser : skip;
+  /** Forms, scripts and the policy know nothing of the store. */
+  const isEngineOfPages = engine === "postgres";
   const begin = async (): Promise<Ground> => {
     const journey = await beginJourney(engine);
     return { journey, app: await startRelyingParty(journey) };
@@ -49,7 +51,7 @@ for (const { engine, skip } of await engines()) {
     return ground;
   };
 
-  for (const javaScriptEnabled of [true, false])
+  for (const javaScriptEnabled of isEngineOfPages ? [true, false] : [true])
     test(`the keyboard alone signs in and consents, ${javaScriptEnabled ? "with" : "without"} JavaScript (${engine})`, {
       skip: skipped,
     }, async () => {
@@ -82,22 +84,6 @@ for (const { engine, skip } of await engines()) {
       await close();
     });
 
-  test(`form_post brings the answer to the app under our policy (T-HDR-2, ${engine})`, { skip: skipped }, async () => {
-    const { journey } = await opened();
-    const app = await startRelyingParty(journey);
-    const { page, complaints, close } = await visit();
-    await page.goto(app.login({ response_mode: "form_post" }));
-    await fillSignIn(page);
-    await allow(page);
-    await page.waitForSelector("#sub");
-    // Signed in and remembered, so that the answer comes at once.
-    await page.goto(app.login({ response_mode: "form_post" }));
-    await page.waitForSelector("#sub");
-    assert.equal(page.url(), `${app.origin}/callback`);
-    assert.deepEqual(complaints, []);
-    await close();
-  });
-
   test(`another account signs the first one out by a page that sends itself (T-HDR-2, ${engine})`, {
     skip: skipped,
   }, async () => {
@@ -127,8 +113,26 @@ for (const { engine, skip } of await engines()) {
     await close();
   });
 
+  if (!isEngineOfPages) continue;
+
+  test("form_post brings the answer to the app under our policy (T-HDR-2)", { skip: skipped }, async () => {
+    const { journey } = await opened();
+    const app = await startRelyingParty(journey);
+    const { page, complaints, close } = await visit();
+    await page.goto(app.login({ response_mode: "form_post" }));
+    await fillSignIn(page);
+    await allow(page);
+    await page.waitForSelector("#sub");
+    // Signed in and remembered, so that the answer comes at once.
+    await page.goto(app.login({ response_mode: "form_post" }));
+    await page.waitForSelector("#sub");
+    assert.equal(page.url(), `${app.origin}/callback`);
+    assert.deepEqual(complaints, []);
+    await close();
+  });
+
   for (const javaScriptEnabled of [true, false])
-    test(`signing out at the app takes ${javaScriptEnabled ? "no click with" : "one click without"} JavaScript (T-HDR-2, ${engine})`, {
+    test(`signing out at the app takes ${javaScriptEnabled ? "no click with" : "one click without"} JavaScript (T-HDR-2)`, {
       skip: skipped,
     }, async () => {
       const { journey } = await opened();
@@ -151,7 +155,7 @@ for (const { engine, skip } of await engines()) {
       await close();
     });
 
-  test(`a logout that nobody proved asks, and leads to the app or to a page of ours (${engine})`, {
+  test("a logout that nobody proved asks, and leads to the app or to a page of ours", {
     skip: skipped,
   }, async () => {
     const { journey } = await opened();

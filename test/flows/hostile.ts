@@ -40,7 +40,12 @@ export interface Expected {
   /** The whole Location. A pattern where a random id stands in it. */
   readonly location?: string | RegExp;
   /** The error goes back to the app, with its state and our name (RFC 9207), and nothing else does. */
-  readonly back?: { readonly error: string; readonly state?: string | undefined; readonly uri: string; readonly iss: string };
+  readonly back?: {
+    readonly error: string;
+    readonly state?: string | undefined;
+    readonly uri: string;
+    readonly iss: string;
+  };
   /** Over the headers that every answer has; null: must be absent. */
   readonly headers?: Readonly<Record<string, string | RegExp | null>>;
   /** The whole body. */
@@ -84,7 +89,7 @@ export function notAllowed(allow: string, isPage = false): Expected {
 // --- What every answer keeps -------------------------------------------------------------------------------------
 
 const CSP =
-  /^default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'(?: 'sha256-[\w+/=]+')?; form-action 'self'(?: [^;]*)?; base-uri 'none'; frame-ancestors 'none'$/;
+  /^default-src 'none'; ?style-src 'self'; ?img-src 'self' data:; ?script-src 'self'(?: 'sha256-[\w+/=]+')?; ?form-action 'self'(?: [^;]*)?; ?base-uri 'none'; ?frame-ancestors 'none'$/;
 
 /** Of every answer that Signet gives, page or JSON, error or not (security.md, T-HDR-1). */
 export const SECURITY_HEADERS: Readonly<Record<string, string | RegExp | null>> = {
@@ -113,7 +118,8 @@ export function faultsOf(expected: Expected, got: Got): string[] {
   if (got.ms > ANSWER_MS_MAX) fault("the time", `${Math.round(got.ms)} ms`, `at most ${ANSWER_MS_MAX} ms`);
   if (LEAKS.test(got.text)) faults.push(`the body says too much: ${LEAKS.exec(got.text)?.[0]}`);
   const wanted = expected.isBare === true ? { ...expected.headers } : { ...SECURITY_HEADERS, ...expected.headers };
-  if (expected.status === 401 && !("www-authenticate" in wanted)) wanted["www-authenticate"] = /^(Basic|Bearer) realm="/;
+  if (expected.status === 401 && !("www-authenticate" in wanted))
+    wanted["www-authenticate"] = /^(Basic|Bearer) realm="/;
   if (expected.status !== 405) wanted["allow"] ??= null;
   for (const [name, value] of Object.entries(wanted)) {
     if (!matches(got.headers[name], value)) fault(`the header ${name}`, got.headers[name], value);
@@ -134,6 +140,7 @@ export function faultsOf(expected: Expected, got: Got): string[] {
 /** RFC 6749 section 4.1.2.1: in the query of the registered address. */
 function backFaults(back: NonNullable<Expected["back"]>, location: string | undefined): string[] {
   if (location === undefined) return ["it leads nowhere"];
+  if (!URL.canParse(location)) return [`it leads to ${location}`];
   const url = new URL(location);
   const { error_description: description, ...is } = Object.fromEntries(url.searchParams);
   url.search = "";
@@ -159,9 +166,12 @@ function jsonFaults(error: string | null, got: Got): string[] {
     return [`the body is no JSON: ${got.text.slice(0, 200)}`];
   }
   if (error === null) return "error" in body ? [`there is an error: ${shown(body["error"])}`] : [];
-  const strays = Object.keys(body).filter((name) => !["error", "error_description", "scope", "state", "iss"].includes(name));
+  const strays = Object.keys(body).filter(
+    (name) => !["error", "error_description", "scope", "state", "iss"].includes(name),
+  );
   const faults = strays.map((name) => `the body holds ${name}`);
-  if (body["error"] !== error) faults.push(`the error is ${shown(body["error"])}, not ${shown(error)} (${shown(body["error_description"])})`);
+  if (body["error"] !== error)
+    faults.push(`the error is ${shown(body["error"])}, not ${shown(error)} (${shown(body["error_description"])})`);
   const description = body["error_description"];
   if (description !== undefined && !isDescription(description)) faults.push(`the description is ${shown(description)}`);
   return faults;
@@ -203,13 +213,14 @@ function sendHttp(row: Row, target: { port: number; host: string; agent: Agent }
   const body = row.body ?? form;
   const own = row.headers ?? [];
   const has = (name: string): boolean => own.some(([key]) => key.toLowerCase() === name);
-  const headers: string[] = own.flatMap(([name, value]) => [name, value]);
+  const headers: string[] = own.flat();
   if (!has("host")) headers.push("Host", target.host);
   if (!has("accept")) headers.push("Accept", "text/html,*/*;q=0.8");
   if (form !== undefined && !has("content-type")) headers.push("Content-Type", "application/x-www-form-urlencoded");
   const method = row.method ?? (body === undefined ? "GET" : "POST");
   if (row.isChunked === true) headers.push("Transfer-Encoding", "chunked");
-  else if (body !== undefined || method === "POST") headers.push("Content-Length", String(Buffer.byteLength(body ?? "")));
+  else if (body !== undefined || method === "POST")
+    headers.push("Content-Length", String(Buffer.byteLength(body ?? "")));
   const begin = performance.now();
   return new Promise((resolve, reject) => {
     const request = httpRequest(
@@ -221,7 +232,12 @@ function sendHttp(row: Row, target: { port: number; host: string; agent: Agent }
         response.on("end", () => {
           const flat = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
           const text = Buffer.concat(chunks).toString();
-          resolve({ status: response.statusCode ?? 0, headers: Object.fromEntries(flat), text, ms: performance.now() - begin });
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: Object.fromEntries(flat),
+            text,
+            ms: performance.now() - begin,
+          });
         });
       },
     );

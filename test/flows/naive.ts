@@ -13,12 +13,12 @@ const CLAIM = "NaiveClaim";
 /** What tells the two instances of this file apart: the preload, and the module that the server loads for its engine. */
 const AS_ENGINE = "?as-engine";
 
-if (!import.meta.url.endsWith(AS_ENGINE)) {
+if (!import.meta.url.includes(AS_ENGINE)) {
   const hooks = `export async function resolve(specifier, context, next) {
     const found = await next(specifier, context);
     const isEngine = /\\/src\\/store\\/grants-(redis|postgres)\\.ts$/.test(found.url.split("?")[0]);
-    const isForNaive = isEngine && /\\/src\\/app\\.ts$/.test((context.parentURL ?? "").split("?")[0]);
-    return isForNaive ? { ...found, url: ${JSON.stringify(`${import.meta.url}${AS_ENGINE}`)} } : found;
+    const isOurs = /\\/test\\/flows\\/naive\\.ts$/.test((context.parentURL ?? "").split("?")[0]);
+    return isEngine && !isOurs ? { ...found, url: ${JSON.stringify(`${import.meta.url}${AS_ENGINE}`)} } : found;
   }`;
   register(`data:text/javascript,${encodeURIComponent(hooks)}`);
 }
@@ -31,7 +31,11 @@ export async function openRedisGrants(options: Parameters<typeof openRedis>[0]):
   return createNaive(await openRedis(options));
 }
 
+/** Said once on standard error, so that whoever started the server knows that its store is this one. */
+const NAIVE_NOTE = "the store of this server looks first and writes then";
+
 function createNaive(store: GrantStore): GrantStore {
+  process.stderr.write(`${NAIVE_NOTE}\n`);
   const familyOf = async (id: string): Promise<Family | undefined> =>
     (await store.find(FAMILY, id))?.payload as Family | undefined;
   const write = (id: string, family: Family, ttl: number): Promise<void> =>
@@ -58,6 +62,7 @@ function createNaive(store: GrantStore): GrantStore {
     // The library destroys the id that was replaced: without an alias the second tab finds nothing.
     sessions: { ...store.sessions, forget: (id) => store.sessions.forget(id, 0) },
     families: {
+      ...store.families,
       start: (id, payload, ttl) => write(id, { generation: 0, spentAt: [], payload }, ttl),
       find: familyOf,
       async spend(id, generation, time) {

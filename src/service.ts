@@ -1,0 +1,184 @@
+/** The service: what the server adds to the app: the engine, its stores, its pages. Commands do without it, so they do not wait for it to load. */
+import { join } from "node:path";
+import { type App, type Closing, closeAll, REDIS_PREFIX, ROOT_DIR } from "./app.ts";
+import { type Backlog, createBacklog } from "./audit/backlog.ts";
+import { type AuditEvent, record } from "./audit/event.ts";
+import { now } from "./clock.ts";
+import { type Config, ConfigError } from "./config.ts";
+import { type Consents, createConsents } from "./consents/consent.ts";
+import type { HealthCheck } from "./http/management.ts";
+import { createOutgoing } from "./http/outgoing.ts";
+import { loadSigningKeys } from "./keys/key.ts";
+import { loadMacKeys, type MacKeys } from "./keys/mac-key.ts";
+import { createLimits, type Limits } from "./limits/limit.ts";
+import { createMetrics, type Metrics } from "./metrics.ts";
+import { createAdapterFactory } from "./oidc/adapter.ts";
+import { type Engine, openEngine } from "./oidc/engine.ts";
+import { listen, type Reuse } from "./oidc/events.ts";
+import { enginePages, showError } from "./oidc/pages.ts";
+import { buildProvider } from "./oidc/provider.ts";
+import { type Assets, loadAssets } from "./pages/assets.ts";
+import { type Csrf, createCsrf } from "./pages/csrf.ts";
+import { type Catalogues, loadTexts } from "./pages/texts.ts";
+import { createViews, type Views } from "./pages/views.ts";
+import { sha256 } from "./secrets.ts";
+import type { Counters } from "./store/counters.ts";
+import { openPostgresCounters } from "./store/counters-postgres.ts";
+import { openRedisCounters } from "./store/counters-redis.ts";
+import { openDb } from "./store/db.ts";
+import type { GrantStore } from "./store/grants.ts";
+import { openPostgresGrants } from "./store/grants-postgres.ts";
+import { openRedisGrants } from "./store/grants-redis.ts";
+import { readRedisFacts } from "./store/redis-facts.ts";
+
+const VIEWS_DIR = join(ROOT_DIR, "views");
+
+export interface Service extends App {
+  readonly metrics: Metrics;
+  readonly grants: GrantStore;
+  readonly counters: Counters;
+  readonly limits: Limits;
+  readonly engine: Engine;
+  readonly csrf: Csrf;
+  readonly views: Views;
+  readonly catalogues: Catalogues;
+  readonly assets: Assets;
+  readonly macKeys: MacKeys;
+  readonly checks: readonly HealthCheck[];
+  readonly consents: Consents;
+  /** Records an event that has no change of its own beside it. */
+  readonly recordAlone: (event: AuditEvent) => Promise<void>;
+  readonly backlog: Backlog;
+}
+
+/** What the server adds: the engine, its stores, its pages. It closes the app, too. */
+export async function openService(app: App): Promise<Service> {
+  const { config, log, db, vault } = app;
+  const opened: Closing[] = [() => app.close()];
+  try {
+    await app.hasher.open();
+    const metrics = createMetrics();
+    await refuseEviction(config);
+    const redis = config.redisUrls === undefined ? undefined : { urls: config.redisUrls, prefix: REDIS_PREFIX, log };
+    const grants = redis === undefined ? openPostgresGrants({ db, log }) : await openRedisGrants(redis);
+    opened.unshift(() => grants.close());
+    const counters = redis === undefined ? openPostgresCounters(db) : await openRedisCounters(redis);
+    opened.unshift(() => counters.close());
+    const macKeys = await loadMacKeys({ db, vault });
+    const assets = loadAssets(VIEWS_DIR);
+    const catalogues = loadTexts(VIEWS_DIR);
+    const isDevelopment = !config.isProduction;
+    const brand = { name: config.brandName };
+    const views = createViews({
+      viewsDir: VIEWS_DIR,
+      assets,
+      brand,
+      issuerHost: new URL(config.issuer).host,
+      isDevelopment,
+    });
+    const backlog = createBacklog({ db, log, onDropped: () => metrics.auditDropped.inc() });
+    // A pool of its own: while all other connections wait for a lock, this process is busy but not ill (T-REL-10).
+    const probe = openDb({ connection: app.connection, max: 1, log, name: "signet health" });
+    opened.unshift(() => probe.close());
+    const base = {
+      ...app,
+      metrics,
+      backlog,
+      recordAlone: (event: AuditEvent) => backlog.record(event),
+      grants,
+      counters,
+      macKeys,
+      assets,
+      catalogues,
+      views,
+      consents: createConsents({ db, record }),
+    };
+    const engine = await openEngineOver(base);
+    return {
+      ...base,
+      engine,
+      limits: createLimits({ counters, log }),
+      csrf: createCsrf(() => macKeys.form.map(({ key }) => key)),
+      checks: [
+        { name: "postgres", check: async () => void (await probe.query("select 1")) },
+        {
+          name: "expiring store",
+          check: () => (redis === undefined ? openPostgresGrants({ db: probe, log }) : grants).check(),
+        },
+      ],
+      close: () => closeAll(opened),
+    };
+  } catch (error) {
+    await closeAll(opened);
+    throw error;
+  }
+}
+
+type EngineBase = Omit<Service, "engine" | "limits" | "csrf" | "checks">;
+
+function openEngineOver(base: EngineBase): Promise<Engine> {
+  const { config, log, db, vault, metrics, clients, users, apis, consents, grants, macKeys } = base;
+  const pages = { views: base.views, catalogues: base.catalogues, clients, users, isDevelopment: !config.isProduction };
+  const adapter = createAdapterFactory({
+    clients,
+    grants,
+    keys: macKeys.refresh_token,
+    nowMs: () => now().getTime(),
+    windowMs: async (clientId) => ((await clients.find(clientId))?.settings.refreshWindowSeconds ?? 0) * 1000,
+    onCodeReuse: (reuse) => noteReuse(base, "code", reuse),
+  });
+  return openEngine({
+    clients,
+    metrics,
+    isDevelopment: !config.isProduction,
+    show: showError(pages),
+    build: async () => {
+      const provider = buildProvider({
+        issuer: config.issuer,
+        adapter,
+        users,
+        clients,
+        apis,
+        consents,
+        signingKeys: await loadSigningKeys({ db, vault, record }),
+        cookieKeys: macKeys.cookie.map(({ key }) => key.toString("base64url")),
+        refreshKeys: macKeys.refresh_token,
+        pages: enginePages(pages),
+        outgoing: createOutgoing({ allow: config.outboundAllow, isDevelopment: !config.isProduction }),
+      });
+      listen(provider, {
+        log,
+        metrics,
+        onReuse: (what, reuse) => noteReuse(base, what, reuse),
+        onSignOut: (userId, from) => {
+          const user = { kind: "user", id: userId } as const;
+          void base.recordAlone({ name: "sign_out", actor: { ...user, ...from }, subject: user });
+        },
+      });
+      return provider;
+    },
+  });
+}
+
+/** A sign of theft: counted, and on the audit trail with the grant that was ended. */
+function noteReuse(base: EngineBase, what: "code" | "refresh_token", reuse: Reuse): void {
+  base.metrics.reuse.inc({ what });
+  void base.recordAlone({
+    name: what === "code" ? "code.reuse_detected" : "token.reuse_detected",
+    actor: { kind: "client", id: reuse.clientId, address: reuse.address, requestId: reuse.requestId },
+    subject: { kind: "grant", id: sha256(reuse.grantId) },
+  });
+}
+
+/** Production does not begin on a Redis that may drop live tokens; one that does not answer yet is looked at by readiness when it does (T-REL-7). */
+async function refuseEviction({ isProduction, redisUrls }: Config): Promise<void> {
+  if (!isProduction || redisUrls === undefined) return;
+  const policy = await readRedisFacts(redisUrls).then(
+    (facts) => facts.evictionPolicy,
+    () => "unknown",
+  );
+  if (policy === "noeviction" || policy === "unknown") return;
+  throw new ConfigError(
+    `The configuration cannot be used:\n  - REDIS_URL leads to a Redis whose maxmemory-policy is ${policy}: it drops live tokens when it is full. Set it to noeviction`,
+  );
+}

@@ -1,0 +1,286 @@
+/** Postgres refuses, hangs, loses its connections, is locked, comes late: what clients see, how soon, and that all comes back by itself. */
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import { asOwner } from "../ladder.ts";
+import { type Answer, type Client, eventually, startSignet, withoutRedis } from "../support.ts";
+import {
+  askAll,
+  backAfter,
+  basic,
+  emptyDatabase,
+  environmentOn,
+  isFine,
+  isRetryLater,
+  isRetryPage,
+  openSignIn,
+  ownPostgres,
+  ownRedisVictim,
+  type Probe,
+  redirectsUnavailable,
+} from "./faults.ts";
+import { API, CALLBACK, EMAIL, furnish, type Journey, PASSWORD, type Registered, signIn, tokensOf } from "./journey.ts";
+
+const REFUSING_MS = 1000;
+const HANGING_MS = 3000;
+const BACK_MS = 3000;
+
+const postgres = await ownPostgres();
+afterEach(async () => {
+  // A test that failed midway must not take the others with it.
+  await postgres.thaw().catch(() => undefined);
+  await postgres.start();
+});
+const journeys = new Map<string, Promise<Journey>>();
+
+/** One server per engine, on a database of this cluster. */
+function opened(engine: "postgres" | "redis"): Promise<Journey> {
+  const known = journeys.get(engine) ?? begin(engine);
+  journeys.set(engine, known);
+  return known;
+}
+
+async function begin(engine: "postgres" | "redis"): Promise<Journey> {
+  const redis = engine === "redis" ? await ownRedisVictim() : undefined;
+  const { url } = await emptyDatabase(postgres, `faults_${engine}`);
+  const env = await environmentOn({ DATABASE_URL: url, ...(redis === undefined ? {} : { REDIS_URL: redis.url }) });
+  return furnish(await startSignet({ engine, beside: { env }, env }));
+}
+
+function machineToken(at: Client, machine: Registered): Promise<Answer> {
+  return at.post("/token", { grant_type: "client_credentials", scope: "read:things", resource: API }, basic(machine));
+}
+
+function authorizeUrl(journey: Journey, clientId: string): string {
+  const query = new URLSearchParams({
+    client_id: clientId,
+    response_type: "code",
+    redirect_uri: CALLBACK,
+    scope: "openid",
+    state: "xyz",
+    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+    code_challenge_method: "S256",
+  });
+  return `${journey.issuer}/authorize?${query}`;
+}
+
+/** Everything that a client or a person may be about to do when the database goes away. */
+async function prepare(journey: Journey) {
+  const { web, machine, client, party } = journey;
+  const config = await party(web);
+  const browser = client();
+  const tokens = await tokensOf(browser, config, {
+    scope: "openid profile email offline_access",
+    parameters: { prompt: "consent" },
+  });
+  const waiting = await signIn(browser, config, { scope: "openid profile email" });
+  const stranger = client();
+  const page = await openSignIn(stranger, authorizeUrl(journey, web.id));
+  const at = client();
+  // So that the process knows the client and the API.
+  isFine(await machineToken(at, machine));
+  const refresh = () =>
+    at.post("/token", { grant_type: "refresh_token", refresh_token: tokens.refresh_token ?? "" }, basic(web));
+  const probe = (name: string, ask: () => Promise<Answer>, check: (answer: Answer) => void): Probe => ({
+    name,
+    ask,
+    check,
+  });
+  return {
+    refresh,
+    control: () => at.get("/jwks"),
+    /** With the cached client and nothing to store. */
+    machine: probe("token, client credentials", () => machineToken(at, machine), isFine),
+    refreshing: probe("token, refresh", refresh, isRetryLater),
+    code: probe(
+      "token, code",
+      () =>
+        at.post(
+          "/token",
+          {
+            grant_type: "authorization_code",
+            code: waiting.callback.searchParams.get("code") ?? "",
+            redirect_uri: CALLBACK,
+            code_verifier: waiting.verifier,
+          },
+          basic(web),
+        ),
+      isRetryLater,
+    ),
+    userinfo: probe(
+      "userinfo",
+      () => at.get("/userinfo", { authorization: `Bearer ${tokens.access_token}` }),
+      isRetryLater,
+    ),
+    introspect: probe(
+      "introspect",
+      () => at.post("/introspect", { token: tokens.access_token }, basic(web)),
+      isRetryLater,
+    ),
+    revoke: probe("revoke", () => at.post("/revoke", { token: tokens.access_token }, basic(web)), isRetryLater),
+    signedIn: probe(
+      "authorize, signed in",
+      () => browser.get(authorizeUrl(journey, web.id), html),
+      redirectsUnavailable,
+    ),
+    authorize: probe(
+      "authorize, not signed in",
+      () => client().get(authorizeUrl(journey, web.id), html),
+      redirectsUnavailable,
+    ),
+    unknown: probe(
+      "authorize, a client never seen",
+      () => client().get(authorizeUrl(journey, "cl_unknown"), html),
+      isRetryPage,
+    ),
+    submit: probe(
+      "sign-in form",
+      () => stranger.submit(page, { email: EMAIL, password: PASSWORD }, { match: 'name="password"', headers: html }),
+      isRetryPage,
+    ),
+    account: probe("account page", () => browser.get("/account", html), isRetryPage),
+    always: [
+      probe("jwks", () => at.get("/jwks"), isFine),
+      probe("discovery", () => at.get("/.well-known/openid-configuration"), isFine),
+      probe("authorization server metadata", () => at.get("/.well-known/oauth-authorization-server"), isFine),
+      probe("health/live", () => at.get("/health/live"), isFine),
+      probe(
+        "health/ready",
+        () => at.get("/health/ready"),
+        (answer) => assert.equal(answer.status, 503),
+      ),
+    ],
+  };
+}
+
+const html = { accept: "text/html" };
+
+function allOf(ready: Awaited<ReturnType<typeof prepare>>): readonly Probe[] {
+  const { refreshing, code, userinfo, introspect, revoke, signedIn, authorize, unknown, submit, account } = ready;
+  return [
+    ...[refreshing, code, userinfo, introspect, revoke],
+    ...[signedIn, authorize, unknown, submit, account],
+    ...ready.always,
+  ];
+}
+
+test("Postgres is killed: what concerns a user is 503 within a second, cached clients go on, all comes back (T-REL-8, T-REL-5)", async () => {
+  const journey = await opened("postgres");
+  const ready = await prepare(journey);
+  await postgres.kill();
+  await askAll("postgres killed", [...allOf(ready), ready.machine], { boundMs: REFUSING_MS, control: ready.control });
+  // Once more: now the pools know.
+  await askAll("postgres still down", allOf(ready), { boundMs: REFUSING_MS, control: ready.control });
+  await postgres.start();
+  await backAfter("refresh", BACK_MS, ready.refresh);
+  await backAfter("readiness", BACK_MS, () => journey.client().get("/health/ready"));
+  const about = await ready.introspect.ask();
+  assert.equal(about.json()["active"], true, "a revocation that was answered with 503 has not half happened");
+  assert.equal((await ready.revoke.ask()).status, 200);
+  assert.equal((await ready.introspect.ask()).json()["active"], false);
+});
+
+test("Postgres hangs: the same within three seconds, and as soon as it goes on, so does Signet (T-REL-11)", async () => {
+  const journey = await opened("postgres");
+  const ready = await prepare(journey);
+  await postgres.freeze();
+  await askAll("postgres hangs", [...allOf(ready), ready.machine], { boundMs: HANGING_MS, control: ready.control });
+  // Whoever comes later is not made to wait for what is known.
+  await askAll("postgres still hangs", allOf(ready), { boundMs: HANGING_MS, control: ready.control });
+  await postgres.thaw();
+  await backAfter("refresh", BACK_MS, ready.refresh);
+  await backAfter("readiness", BACK_MS, () => journey.client().get("/health/ready"));
+});
+
+test("with Redis for what expires, a dead or hanging Postgres costs what concerns a user and nothing else (T-REL-8, T-REL-11)", {
+  skip: await withoutRedis(),
+}, async () => {
+  const journey = await opened("redis");
+  for (const [what, hurt, heal, boundMs] of [
+    ["killed", postgres.kill, postgres.start, REFUSING_MS],
+    ["hangs", postgres.freeze, postgres.thaw, HANGING_MS],
+  ] as const) {
+    const ready = await prepare(journey);
+    await hurt();
+    const { refreshing, code, userinfo, unknown, submit, machine } = ready;
+    const goesOn = [{ ...ready.introspect, check: isFine }, machine];
+    await askAll(
+      `postgres ${what}, redis fine`,
+      [refreshing, code, userinfo, unknown, submit, ...goesOn, ...ready.always],
+      {
+        boundMs,
+        control: ready.control,
+      },
+    );
+    await heal();
+    await backAfter("refresh", BACK_MS, ready.refresh);
+    await backAfter("readiness", BACK_MS, () => journey.client().get("/health/ready"));
+  }
+});
+
+test("a locked table makes sign-ins wait two seconds and then 503; tokens and keys do not notice (T-REL-10)", async () => {
+  const journey = await opened("postgres");
+  const ready = await prepare(journey);
+  const pages = await Promise.all(
+    Array.from({ length: 15 }, async () => {
+      const browser = journey.client();
+      return { browser, page: await openSignIn(browser, authorizeUrl(journey, journey.web.id)) };
+    }),
+  );
+  await asOwner({ ...postgres.connection, database: "faults_postgres" }, async (owner) => {
+    await owner.query("begin; lock table users in access exclusive mode");
+    const logins = pages.map(
+      ({ browser, page }, index): Probe => ({
+        name: `sign-in ${index + 1}`,
+        ask: () =>
+          browser.submit(page, { email: EMAIL, password: PASSWORD }, { match: 'name="password"', headers: html }),
+        check: isRetryPage,
+      }),
+    );
+    const others = [
+      ready.machine,
+      ...ready.always.slice(0, 4),
+      {
+        ...ready.always[4],
+        name: "health/ready",
+        ask: () => journey.client().get("/health/ready"),
+        check: () => undefined,
+      },
+    ];
+    const seen = askAll("users locked", [...logins, ready.refreshing, ready.userinfo], {
+      boundMs: HANGING_MS,
+      control: ready.control,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await askAll("users locked, beside it", others, { boundMs: REFUSING_MS, control: ready.control });
+    assert.ok(
+      (await seen).every(({ ms }) => ms > 1000),
+      "it waits for the lock, which may come free",
+    );
+    await owner.query("rollback");
+  });
+  await backAfter("refresh", BACK_MS, ready.refresh);
+});
+
+test("a server that starts before its database lives, is not ready, says why on the management port, and comes up with it (T-REL-8)", async () => {
+  const { url } = await emptyDatabase(postgres, "late");
+  await postgres.kill();
+  const env = await environmentOn({ DATABASE_URL: url });
+  const starting = startSignet({ engine: "postgres", beside: { env }, env });
+  const { cookieJarClient } = await import("../support.ts");
+  const at = cookieJarClient(env.ISSUER);
+  await eventually(async () => (await at.get("/health/live")).status === 200);
+  assert.equal((await at.get("/health/ready")).status, 503);
+  isRetryLater(await at.get("/.well-known/openid-configuration"));
+  isRetryLater(await at.post("/token", { grant_type: "client_credentials" }));
+  const why = await eventually(async () => {
+    const answer = await fetch(`http://127.0.0.1:${env.MANAGEMENT_PORT}/health`);
+    assert.equal(answer.status, 503);
+    const { checks } = (await answer.json()) as { checks: { name: string; reason?: string }[] };
+    return checks.find(({ reason }) => reason?.includes("Postgres: "))?.reason;
+  });
+  console.log(`#   the management port says: ${why}`);
+  await postgres.start();
+  const signet = await starting;
+  await backAfter("readiness of the late start", BACK_MS, () => at.get("/health/ready"));
+  assert.ok(signet.lines.some((line) => line.includes("the database does not answer yet")));
+});

