@@ -3,12 +3,12 @@ FROM node:24-bookworm-slim AS build
 WORKDIR /signet
 RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3 && rm -rf /var/lib/apt/lists/*
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --omit=optional
+RUN npm install --omit=optional
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
 RUN npm run build && rm -rf node_modules
 ARG ARGON2_CFLAGS="-O3 -mavx2"
-RUN CFLAGS="$ARGON2_CFLAGS" CXXFLAGS="$ARGON2_CFLAGS" npm_config_build_from_source=true npm ci --omit=dev --omit=optional
+RUN CFLAGS="$ARGON2_CFLAGS" CXXFLAGS="$ARGON2_CFLAGS" npm_config_build_from_source=true npm install --omit=dev --omit=optional
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production
