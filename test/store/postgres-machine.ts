@@ -210,7 +210,12 @@ export async function until(condition: () => boolean): Promise<void> {
 /** The package as npm unpacks it without install scripts: without a link. */
 export function copyPackages(modules: string): void {
   const source = path.join(packages, platformPackage);
-  const filter = (file: string) => !fs.lstatSync(file).isSymbolicLink() && !file.endsWith(".a");
+  // Where the checkout is out of reach for other accounts the packages are a copy themselves, in which links have become files.
+  const list = JSON.parse(fs.readFileSync(path.join(source, "native", "pg-symlinks.json"), "utf8")) as {
+    target: string;
+  }[];
+  const links = new Set(list.map(({ target }) => path.join(source, target)));
+  const filter = (file: string) => !links.has(file) && !fs.lstatSync(file).isSymbolicLink() && !file.endsWith(".a");
   fs.cpSync(source, path.join(modules, platformPackage), { recursive: true, filter });
 }
 
