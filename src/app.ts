@@ -6,9 +6,12 @@ import { type Clients, createClients } from "./clients/client.ts";
 import type { Config } from "./config.ts";
 import { type DataFolder, developmentSecretKey } from "./data-folder.ts";
 import type { Log } from "./log.ts";
+import { GRANT_SECONDS } from "./oidc/lifetimes.ts";
+import { createRevocations, type Revocations } from "./revocations/revocation.ts";
 import { createSetup, type Setup } from "./setup/setup.ts";
 import { type Db, type DbConnection, openDb } from "./store/db.ts";
 import { type EmbeddedPostgres, openEmbeddedPostgres } from "./store/embedded-postgres.ts";
+import type { GrantStore, RevocationSource } from "./store/grants.ts";
 import { migrate, migrationStatus } from "./store/migrate.ts";
 import { type Notices, openNotices } from "./store/notices.ts";
 import { openHasher } from "./users/hasher.ts";
@@ -36,6 +39,9 @@ export interface App {
   readonly vault: Vault;
   readonly notices: Notices;
   readonly hasher: LazyHasher;
+  readonly revocations: Revocations;
+  /** Opens the expiring store at the first call; the app closes it. */
+  openGrants(): Promise<GrantStore>;
   close(): Promise<void>;
 }
 
@@ -91,8 +97,11 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const vault = createVault(config.secretKeys ?? [developmentSecretKey(dataFolder(config))]);
     const notices = await openNotices({ connection, log });
     opened.unshift(() => notices.close());
-    const users = createUsers({ db, hasher, record, issuerName: config.brandName });
-    const clients = createClients({ db, notices, record, isDevelopment: !config.isProduction });
+    const grants = grantsOpener({ config, log, db, written: (since) => revocations.written(since) });
+    opened.unshift(() => grants.close());
+    const revocations = createRevocations({ db, notices, store: grants.open, longestSeconds: GRANT_SECONDS });
+    const users = createUsers({ db, hasher, record, revocations, issuerName: config.brandName });
+    const clients = createClients({ db, notices, record, revocations, isDevelopment: !config.isProduction });
     const apis = createApis({ db, notices, record });
     const setup = createSetup({ db, users, record });
     return {
@@ -104,6 +113,8 @@ export async function openApp(config: Config, log: Log): Promise<App> {
       vault,
       notices,
       hasher,
+      revocations,
+      openGrants: grants.open,
       users,
       clients,
       apis,
@@ -114,6 +125,29 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     await closeAll(opened);
     throw error;
   }
+}
+
+/** The expiring store, opened by whoever needs it first: commands that revoke nothing neither load an engine nor wait for one. */
+function grantsOpener(options: { config: Config; log: Log; db: Db; written: RevocationSource }): {
+  open(): Promise<GrantStore>;
+  close(): Promise<void>;
+} {
+  const { config, log, db, written: revocations } = options;
+  const openOnce = async (): Promise<GrantStore> => {
+    if (config.redisUrls === undefined) {
+      return (await import("./store/grants-postgres.ts")).openPostgresGrants({ db, log, revocations });
+    }
+    const { openRedisGrants } = await import("./store/grants-redis.ts");
+    return openRedisGrants({ urls: config.redisUrls, prefix: REDIS_PREFIX, log, revocations });
+  };
+  let opened: Promise<GrantStore> | undefined;
+  return {
+    open() {
+      opened ??= openOnce();
+      return opened;
+    },
+    close: async () => (await opened)?.close(),
+  };
 }
 
 export type Closing = () => Promise<void> | undefined;

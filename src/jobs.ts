@@ -18,8 +18,8 @@ const JOBS: readonly Job[] = [
   {
     name: "sweep of what expired",
     periodSeconds: 60,
-    async run({ grants, counters }) {
-      for (const store of [grants, counters]) {
+    async run({ grants, counters, revocations }) {
+      for (const store of [grants, counters, revocations]) {
         for (let batch = 0; batch < SWEEP_BATCHES_MAX; batch += 1) {
           if ((await store.sweep(SWEEP_ROWS)) < SWEEP_ROWS) break;
         }

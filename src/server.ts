@@ -136,7 +136,7 @@ function publicApp(service: Service, health: Health): Koa {
   app.use(
     accountRoutes({
       issuer,
-      browser: createBrowser({ engine, users, grants: service.grants }),
+      browser: createBrowser({ engine, users, grants: service.grants, revocations: service.revocations }),
       csrf,
       views,
       catalogues,

@@ -21,6 +21,7 @@ import { type Assets, loadAssets } from "./pages/assets.ts";
 import { type Csrf, createCsrf } from "./pages/csrf.ts";
 import { type Catalogues, loadTexts } from "./pages/texts.ts";
 import { createViews, type Views } from "./pages/views.ts";
+import { obeyNotices } from "./revocations/revocation.ts";
 import { sha256 } from "./secrets.ts";
 import type { Counters } from "./store/counters.ts";
 import { openPostgresCounters } from "./store/counters-postgres.ts";
@@ -28,7 +29,6 @@ import { openRedisCounters } from "./store/counters-redis.ts";
 import { openDb } from "./store/db.ts";
 import type { GrantStore } from "./store/grants.ts";
 import { openPostgresGrants } from "./store/grants-postgres.ts";
-import { openRedisGrants } from "./store/grants-redis.ts";
 import { readRedisFacts } from "./store/redis-facts.ts";
 
 const VIEWS_DIR = join(ROOT_DIR, "views");
@@ -60,8 +60,8 @@ export async function openService(app: App): Promise<Service> {
     const metrics = createMetrics();
     await refuseEviction(config);
     const redis = config.redisUrls === undefined ? undefined : { urls: config.redisUrls, prefix: REDIS_PREFIX, log };
-    const grants = redis === undefined ? openPostgresGrants({ db, log }) : await openRedisGrants(redis);
-    opened.unshift(() => grants.close());
+    const grants = await app.openGrants();
+    obeyNotices(app.notices, grants);
     const counters = redis === undefined ? openPostgresCounters(db) : await openRedisCounters(redis);
     opened.unshift(() => counters.close());
     const macKeys = await loadMacKeys({ db, vault });
@@ -103,7 +103,11 @@ export async function openService(app: App): Promise<Service> {
         { name: "postgres", check: async () => void (await probe.query("select 1")) },
         {
           name: "expiring store",
-          check: () => (redis === undefined ? openPostgresGrants({ db: probe, log }) : grants).check(),
+          check: () =>
+            (redis === undefined
+              ? openPostgresGrants({ db: probe, log, revocations: app.revocations.written })
+              : grants
+            ).check(),
         },
       ],
       close: () => closeAll(opened),
@@ -117,11 +121,12 @@ export async function openService(app: App): Promise<Service> {
 type EngineBase = Omit<Service, "engine" | "limits" | "csrf" | "checks">;
 
 function openEngineOver(base: EngineBase): Promise<Engine> {
-  const { config, log, db, vault, metrics, clients, users, apis, consents, grants, macKeys } = base;
+  const { config, log, db, vault, metrics, clients, users, apis, consents, grants, revocations, macKeys } = base;
   const pages = { views: base.views, catalogues: base.catalogues, clients, users, isDevelopment: !config.isProduction };
   const adapter = createAdapterFactory({
     clients,
     grants,
+    revocations,
     keys: macKeys.refresh_token,
     nowMs: () => now().getTime(),
     windowMs: async (clientId) => ((await clients.find(clientId))?.settings.refreshWindowSeconds ?? 0) * 1000,

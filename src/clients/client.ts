@@ -2,6 +2,7 @@
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
+import type { Revocations } from "../revocations/revocation.ts";
 import { isOpenIdScope } from "../scopes.ts";
 import { randomText } from "../secrets.ts";
 import { createCache } from "../store/cache.ts";
@@ -69,8 +70,9 @@ export interface Clients {
     options: { readonly overlapSeconds?: number },
     by: Actor,
   ): Promise<{ readonly client: Client; readonly secret: string; readonly secretId: string }>;
+  /** Disabling also ends whatever was issued to the client, again if it is disabled already. */
   setDisabled(id: string, isDisabled: boolean, by: Actor): Promise<Client>;
-  /** Its consents go with it. */
+  /** Its consents go with it, and whatever was issued to it. */
   delete(id: string, by: Actor): Promise<void>;
 }
 
@@ -78,11 +80,12 @@ interface Context {
   readonly db: Db;
   readonly notices: Notices;
   readonly record: RecordEvent;
+  readonly revocations: Revocations;
   readonly isDevelopment: boolean;
 }
 
 export function createClients(options: Context): Clients {
-  const { db, notices } = options;
+  const { db, notices, revocations } = options;
   const cache = createCache<Client>({ load: (id) => readClient(db, id) });
   notices.subscribe(CHANNEL, (id) => cache.drop(id));
   notices.subscribe(API_CHANNEL, () => cache.clear());
@@ -111,20 +114,27 @@ export function createClients(options: Context): Clients {
     update: async (id, patch, by) => change(checked(id), (tx) => update(options, tx, { id, patch, by })),
     rotateSecret: async (id, { overlapSeconds = OVERLAP_SECONDS }, by) =>
       change(checked(id), (tx) => rotate(options, tx, { id, overlapSeconds, by })),
-    setDisabled: async (id, isDisabled, by) =>
-      change(checked(id), async (tx) => {
+    setDisabled: async (id, isDisabled, by) => {
+      const changed = await change(checked(id), async (tx) => {
         const client = await lock(tx, id);
+        if (isDisabled) await revocations.write(tx, { kind: "client", id });
         if (client.isDisabled === isDisabled) return client;
         await sql.updateDisabled(tx, id, isDisabled, now());
         await options.record(tx, event(isDisabled ? "client.disabled" : "client.enabled", id, by));
         return present(tx, id);
-      }),
-    delete: async (id, by) =>
-      change(checked(id), async (tx) => {
+      });
+      if (isDisabled) await revocations.carryOut({ kind: "client", id });
+      return changed;
+    },
+    async delete(id, by) {
+      await change(checked(id), async (tx) => {
         const client = await lock(tx, id);
         await sql.deleteClient(tx, id);
+        await revocations.write(tx, { kind: "client", id });
         await options.record(tx, event("client.deleted", id, by, { name: client.name, type: client.type }));
-      }),
+      });
+      await revocations.carryOut({ kind: "client", id });
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 /** Signing in with a password: counted before anything is hashed, the same answer whatever was wrong. */
 
-import { nowSeconds } from "../clock.ts";
+import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { identifierOf } from "../users/email.ts";
 import { actorOf, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
@@ -39,13 +39,15 @@ export async function signIn(step: Step, parts: InteractionParts): Promise<void>
   const remember = form.field("remember") === "yes";
   if (Buffer.byteLength(email) > FIELD_BYTES_MAX || Buffer.byteLength(password) > FIELD_BYTES_MAX)
     throw new AppError("request_malformed");
+  // Before anything is read: who used a password while it was being changed signed in before the change.
+  const atMs = now().getTime();
   const outcome = await tryPassword(step, parts, { email, password }).catch((error: unknown) => {
     if (error instanceof AppError && SHOWN_ON_PAGE.has(error.code)) return error;
     throw error;
   });
   if (outcome instanceof AppError) return showLogin(step, parts, { email, remember, error: outcome });
   await finishStep(step, parts, {
-    login: { accountId: outcome, remember, amr: [PASSWORD_METHOD], ts: nowSeconds() },
+    login: { accountId: outcome, remember, amr: [PASSWORD_METHOD], ts: Math.floor(atMs / 1000), atMs },
     // Whoever signed in has chosen an account, too.
     ...(step.details.prompt.name === "select_account" ? { select_account: {} } : {}),
   });

@@ -2,12 +2,13 @@
 import type { Adapter, AdapterFactory, AdapterPayload } from "oidc-provider";
 import { errors, Provider } from "oidc-provider";
 import { type Clients, toProviderMetadata } from "../clients/client.ts";
-import { nowSeconds } from "../clock.ts";
+import { now, nowSeconds } from "../clock.ts";
 import type { GrantStore, JsonObject } from "../store/grants.ts";
 import { TRAITS_PROPERTY, traitsOf } from "./client-traits.ts";
-import { ASSERTION_SECONDS_MAX, CLOCK_TOLERANCE_SECONDS, GRANT_SECONDS } from "./lifetimes.ts";
+import { ASSERTION_SECONDS_MAX, CLOCK_TOLERANCE_SECONDS } from "./lifetimes.ts";
+import { findGrant, noteOwners } from "./owners.ts";
 import { type RefreshOptions, refreshTokenAdapter } from "./refresh.ts";
-import { sessionAdapter } from "./session.ts";
+import { sessionAdapter, signInMs } from "./session.ts";
 
 export interface AdapterOptions extends RefreshOptions {
   readonly clients: Clients;
@@ -19,9 +20,10 @@ export interface AdapterOptions extends RefreshOptions {
 export function createAdapterFactory(options: AdapterOptions): AdapterFactory {
   const special: Readonly<Record<string, () => Adapter>> = {
     Client: () => clientAdapter(options.clients),
-    Session: () => sessionAdapter(options.grants),
+    Session: () => sessionAdapter(options),
     RefreshToken: () => refreshTokenAdapter(options),
-    Grant: () => grantAdapter(options.grants),
+    Grant: () => grantAdapter(options),
+    AccessToken: () => accessTokenAdapter(options),
     AuthorizationCode: () => codeAdapter(options),
     Interaction: () => interactionAdapter(options.grants),
     ReplayDetection: () => replayAdapter(options.grants),
@@ -41,7 +43,13 @@ function expiringAdapter(grants: GrantStore, model: string): Adapter {
     async find(id) {
       const record = await grants.find(model, id);
       if (record === undefined) return undefined;
-      return { ...record.payload, jti: id, ...(record.isConsumed ? { consumed: true } : {}) } as AdapterPayload;
+      const payload = {
+        ...record.payload,
+        jti: id,
+        ...(record.isConsumed ? { consumed: true } : {}),
+      } as AdapterPayload;
+      noteOwners(payload);
+      return payload;
     },
     consume: async (id) => {
       if ((await grants.consume(model, id)) !== "won") throw new errors.InvalidGrant(`the ${model} was used before`);
@@ -62,7 +70,7 @@ function codeAdapter(options: AdapterOptions): Adapter {
       // The library revokes only what it saw consumed itself; the loser of a race has to do it here.
       const payload = await base.find(code);
       if (payload?.grantId !== undefined) {
-        await options.grants.endGrant(payload.grantId, GRANT_SECONDS);
+        await options.revocations.end({ kind: "grant", id: payload.grantId });
         options.onCodeReuse({ grantId: payload.grantId, clientId: payload.clientId ?? "" });
       }
       throw new errors.InvalidGrant("the authorization code was used before");
@@ -70,8 +78,33 @@ function codeAdapter(options: AdapterOptions): Adapter {
   };
 }
 
-function grantAdapter(grants: GrantStore): Adapter {
-  return { ...expiringAdapter(grants, "Grant"), destroy: (id) => grants.endGrant(id, GRANT_SECONDS) };
+/** A cut-off ends what dates from before it: of a person the sign-ins, of a client the Grants. */
+function grantAdapter({ grants, revocations }: AdapterOptions): Adapter {
+  const base = expiringAdapter(grants, "Grant");
+  return {
+    ...base,
+    async upsert(id, payload, expiresIn) {
+      const signedInAtMs = signInMs();
+      const dated = { madeAtMs: now().getTime(), ...(signedInAtMs === undefined ? {} : { signedInAtMs }) };
+      await base.upsert(id, { ...payload, ...dated } as AdapterPayload, expiresIn);
+    },
+    async find(id) {
+      const record = await findGrant(grants, id);
+      return record === undefined ? undefined : ({ ...record.payload, jti: id } as AdapterPayload);
+    },
+    destroy: (id) => revocations.end({ kind: "grant", id }),
+  };
+}
+
+/** A revoked token stays revoked when the store is put back to an older state (RFC 7009 section 2). */
+function accessTokenAdapter({ grants, revocations }: AdapterOptions): Adapter {
+  return {
+    ...expiringAdapter(grants, "AccessToken"),
+    async destroy(id) {
+      const expiresAt = Provider.ctx?.oidc.entities.AccessToken?.exp ?? nowSeconds();
+      await revocations.end({ kind: "token", model: "AccessToken", id, seconds: lifetime(expiresAt - nowSeconds()) });
+    },
+  };
 }
 
 function interactionAdapter(grants: GrantStore): Adapter {

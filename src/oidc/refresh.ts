@@ -2,9 +2,11 @@
 import type { Adapter, AdapterPayload } from "oidc-provider";
 import { errors, Provider } from "oidc-provider";
 import type { MacKey } from "../keys/mac-key.ts";
+import type { Revocations } from "../revocations/revocation.ts";
 import { hmac, isEqualSecret, randomText } from "../secrets.ts";
-import { type GrantStore, standing } from "../store/grants.ts";
-import { CLOCK_TOLERANCE_SECONDS, GRANT_SECONDS } from "./lifetimes.ts";
+import { type GrantStore, type JsonObject, standing } from "../store/grants.ts";
+import { CLOCK_TOLERANCE_SECONDS } from "./lifetimes.ts";
+import { noteOwners } from "./owners.ts";
 
 /** 16 random bytes name a family; that nobody can make a token for it is the MAC's work, not the name's. */
 const FAMILY_BYTES = 16;
@@ -45,6 +47,7 @@ export function nextRefreshToken(keys: RefreshKeys): string {
 
 export interface RefreshOptions {
   readonly grants: GrantStore;
+  readonly revocations: Revocations;
   readonly keys: RefreshKeys;
   /** The window of the client in milliseconds; it is the client's own setting, 0 to 60 seconds. */
   readonly windowMs: (clientId: string) => Promise<number>;
@@ -58,18 +61,22 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
     async upsert(token, payload, expiresIn) {
       const parsed = required(token, keys);
       const ttl = (expiresIn ?? 0) + CLOCK_TOLERANCE_SECONDS;
-      const { jti: _secret, consumed: _mark, rotations: _count, ...stored } = payload;
-      if (parsed.generation === 0) await grants.families.start(parsed.familyId, stored, ttl);
-      else await grants.families.save(parsed.familyId, parsed.generation, stored, ttl);
-      // A session outlives its own limits for as long as a refresh token is bound to it.
-      if (payload.expiresWithSession === true && payload.sessionUid !== undefined)
-        await grants.sessions.prolong(payload.sessionUid, ttl);
+      const stored = storedOf(payload);
+      // A session outlives its own limits for as long as a refresh token is bound to it. Both in one tick.
+      const boundTo = payload.expiresWithSession === true ? payload.sessionUid : undefined;
+      await Promise.all([
+        parsed.generation === 0
+          ? grants.families.start(parsed.familyId, stored, ttl)
+          : grants.families.save(parsed.familyId, parsed.generation, stored, ttl),
+        boundTo === undefined ? undefined : grants.sessions.prolong(boundTo, ttl),
+      ]);
     },
     async find(token) {
       const parsed = parseRefreshToken(token, keys);
       const family = parsed === undefined ? undefined : await grants.families.find(parsed.familyId);
       if (parsed === undefined || family === undefined) return undefined;
       const payload: AdapterPayload = { ...family.payload, jti: token, rotations: parsed.generation };
+      noteOwners(payload);
       const time = { nowMs: options.nowMs(), windowMs: await options.windowMs(payload.clientId ?? "") };
       switch (standing(family, parsed.generation, time)) {
         case "current":
@@ -88,7 +95,7 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
       const time = { nowMs: options.nowMs(), windowMs: await options.windowMs(clientId) };
       const outcome = await grants.families.spend(parsed.familyId, parsed.generation, time);
       if (outcome === "current" || outcome === "replayed") return;
-      if (outcome === "reused" && time.windowMs === 0) await endRaced(grants, parsed);
+      if (outcome === "reused" && time.windowMs === 0) await endRaced(options, parsed);
       throw new errors.InvalidGrant("the refresh token was used meanwhile");
     },
     async destroy(token) {
@@ -106,12 +113,22 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
  * Two looked before either spent, and no window excuses it: the library ends only what it saw consumed itself, so the loser does it here.
  * With a window, what was good at the look a moment ago is no theft now, however slow this process was in between: it is refused alone.
  */
-async function endRaced(grants: GrantStore, { familyId }: Parsed): Promise<never> {
+async function endRaced({ grants, revocations }: RefreshOptions, { familyId }: Parsed): Promise<never> {
   const grantId = Provider.ctx?.oidc.entities.RefreshToken?.grantId;
-  if (grantId !== undefined) await grants.endGrant(grantId, GRANT_SECONDS);
+  if (grantId !== undefined) await revocations.end({ kind: "grant", id: grantId });
   await grants.families.end(familyId);
   // In the library's own words, which `events.ts` knows for a sign of theft.
   throw new errors.InvalidGrant("refresh token already used");
+}
+
+/**
+ * What the token itself says is not kept, nor what goes without saying: a hundred million families pay for each byte. A family that
+ * outlives its session (`offline_access`) names no session: nothing of it is asked again.
+ */
+function storedOf(payload: AdapterPayload): JsonObject {
+  const { jti: _secret, kind: _kind, consumed: _mark, rotations: _count, ...rest } = payload;
+  const { expiresWithSession, sessionUid, ...stored } = rest;
+  return expiresWithSession === true ? { ...stored, expiresWithSession, sessionUid } : stored;
 }
 
 function required(token: string, keys: RefreshKeys): Parsed {

@@ -1,7 +1,8 @@
 /** The library's adapter for browser sessions: what one request changed is merged into the record, so that two tabs never undo each other. */
 import type { Adapter, AdapterPayload } from "oidc-provider";
 import { Provider } from "oidc-provider";
-import { nowSeconds } from "../clock.ts";
+import { now, nowSeconds } from "../clock.ts";
+import type { Revocations } from "../revocations/revocation.ts";
 import type { GrantStore, JsonObject, SessionRecord } from "../store/grants.ts";
 import {
   CLOCK_TOLERANCE_SECONDS,
@@ -10,6 +11,7 @@ import {
   SESSION_IDLE_SECONDS,
   SESSION_REMEMBERED_SECONDS,
 } from "./lifetimes.ts";
+import { expectSession } from "./owners.ts";
 
 /** What the request read, by its context: the difference to it is what the request changed. */
 const snapshots = new WeakMap<object, SessionRecord>();
@@ -31,7 +33,26 @@ export function isSessionPastLimits(ctx: object): boolean {
   return snapshot !== undefined && isPastLimits(snapshot, nowSeconds());
 }
 
-export function sessionAdapter(grants: GrantStore): Adapter {
+/**
+ * When the sign-in began that this request acts for, in milliseconds since 1970: before the password was looked at, so that one who used the
+ * old password while it was changed is covered by the cut-off. Undefined in a request that the library did not begin.
+ */
+export function signInMs(): number | undefined {
+  const ctx = Provider.ctx;
+  if (ctx === undefined) return undefined;
+  const login = (ctx.oidc as { result?: { login?: { atMs?: unknown; ts?: unknown } } }).result?.login;
+  if (login !== undefined) return typeof login.atMs === "number" ? login.atMs : Number(login.ts ?? nowSeconds()) * 1000;
+  const kept = snapshots.get(ctx)?.fields["signedInAtMs"];
+  return typeof kept === "number" ? kept : undefined;
+}
+
+export function sessionAdapter({ grants, revocations }: { grants: GrantStore; revocations: Revocations }): Adapter {
+  /** A session in which somebody was signed in stays ended, also when the store is put back to an older state. */
+  const endSession = async (id: string): Promise<void> => {
+    const snapshot = Provider.ctx === undefined ? undefined : snapshots.get(Provider.ctx);
+    if (snapshot?.fields["accountId"] !== undefined) await revocations.end({ kind: "session", id: snapshot.uid });
+    await grants.sessions.end(id);
+  };
   return {
     async find(id) {
       const record = await grants.sessions.findById(id);
@@ -42,7 +63,7 @@ export function sessionAdapter(grants: GrantStore): Adapter {
     },
     // Sessions found this way are only read by the library; their cookie id is not known and not needed.
     async findByUid(uid) {
-      const record = await grants.sessions.findByUid(uid);
+      const record = await grants.sessions.findByUid(uid, expectSession(grants, uid));
       return record === undefined ? undefined : payloadOf(record);
     },
     async upsert(id, payload) {
@@ -59,7 +80,10 @@ export function sessionAdapter(grants: GrantStore): Adapter {
         {
           uid,
           isNew: known === undefined,
-          fields: fields as JsonObject,
+          fields: {
+            ...fields,
+            ...(fields.accountId === undefined ? {} : { signedInAtMs: signInMs() ?? now().getTime() }),
+          },
           ...difference(known?.authorizations ?? {}, authorizations as Record<string, JsonObject>),
           seenAt: seenAt(known, fields["loginTs"]),
         },
@@ -69,7 +93,7 @@ export function sessionAdapter(grants: GrantStore): Adapter {
     async destroy(id) {
       const oidc = Provider.ctx?.oidc;
       const session = oidc?.entities.Session as { oldId?: string } | undefined;
-      if (session?.oldId !== id) return grants.sessions.end(id);
+      if (session?.oldId !== id) return endSession(id);
       // The id changes on every resume. A visitor's second tab may hold the old one for a moment, unless this resume signed somebody in.
       const isSignIn = (oidc as { result?: { login?: unknown } } | undefined)?.result?.login !== undefined;
       return grants.sessions.forget(id, isSignIn ? 0 : SESSION_ALIAS_SECONDS);

@@ -2,10 +2,10 @@
 import type { Context } from "koa";
 import type { KoaContextWithOIDC, Session } from "oidc-provider";
 import { nowSeconds } from "../clock.ts";
+import type { Revocations } from "../revocations/revocation.ts";
 import type { GrantStore } from "../store/grants.ts";
 import type { User, Users } from "../users/user.ts";
 import type { Engine } from "./engine.ts";
-import { GRANT_SECONDS } from "./lifetimes.ts";
 import { isPastLimits } from "./session.ts";
 
 export interface SignedIn {
@@ -22,7 +22,12 @@ export interface Browser {
   signOut(ctx: Context): Promise<void>;
 }
 
-export function createBrowser(options: { engine: Engine; users: Users; grants: GrantStore }): Browser {
+export function createBrowser(options: {
+  engine: Engine;
+  users: Users;
+  grants: GrantStore;
+  revocations: Revocations;
+}): Browser {
   const sessionOf = async (ctx: Context): Promise<Session | undefined> => {
     const session = await options.engine.current().Session.get(ctx as unknown as KoaContextWithOIDC);
     return session.accountId === undefined ? undefined : session;
@@ -43,9 +48,9 @@ export function createBrowser(options: { engine: Engine; users: Users; grants: G
       for (const authorization of Object.values(session.authorizations ?? {})) {
         const isKept = authorization.persistsLogout === true;
         if (authorization.grantId !== undefined && !isKept)
-          await options.grants.endGrant(authorization.grantId, GRANT_SECONDS);
+          await options.revocations.end({ kind: "grant", id: authorization.grantId });
       }
-      await options.grants.sessions.endByUid(session.uid);
+      await options.revocations.end({ kind: "session", id: session.uid });
     },
   };
 }

@@ -7,7 +7,7 @@ export const GRANT_MODEL = "Grant";
 /**
  * What the stored Grant and the newer one say together: the union of their scopes and claims, and where they contradict
  * each other the newer decision. Everything else is the newer one's, except that the later end stands, since a Grant must
- * not die before the tokens under it. Grants of different people or clients are never mixed: the newer one replaces all.
+ * not die before the tokens under it, and the earlier beginning, since what was cut off must not grow young again. Grants of different people or clients are never mixed: the newer one replaces all.
  */
 export function mergeGrants(stored: JsonObject, newer: JsonObject): JsonObject {
   if (stored["accountId"] !== newer["accountId"] || stored["clientId"] !== newer["clientId"]) return newer;
@@ -18,7 +18,9 @@ export function mergeGrants(stored: JsonObject, newer: JsonObject): JsonObject {
     ...newer,
     ...side(granted),
     ...(isEmpty(rejected) ? { rejected: undefined } : { rejected: side(rejected) }),
-    ...laterEnd(stored, newer),
+    ...ofBoth("exp", Math.max, stored, newer),
+    ...ofBoth("madeAtMs", Math.min, stored, newer),
+    ...ofBoth("signedInAtMs", Math.min, stored, newer),
   };
 }
 
@@ -75,9 +77,14 @@ function isEmpty({ scope, claims, resources }: Side): boolean {
   return scope.length === 0 && claims.length === 0 && resources.size === 0;
 }
 
-function laterEnd(stored: JsonObject, newer: JsonObject): JsonObject {
-  const [before, now] = [stored["exp"], newer["exp"]];
-  return typeof before === "number" && typeof now === "number" ? { exp: Math.max(before, now) } : {};
+function ofBoth(
+  name: string,
+  choose: (a: number, b: number) => number,
+  stored: JsonObject,
+  newer: JsonObject,
+): JsonObject {
+  const [before, now] = [stored[name], newer[name]];
+  return typeof before === "number" && typeof now === "number" ? { [name]: choose(before, now) } : {};
 }
 
 function words(scope: unknown): readonly string[] {

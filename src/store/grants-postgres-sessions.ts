@@ -1,10 +1,18 @@
 /** Sessions in Postgres: one row each, merged by one statement, and a row for every id that leads to it. */
 import { now, nowSeconds, secondsAfter } from "../clock.ts";
 import type { Db, Parameter, Row } from "./db.ts";
-import { type JsonObject, type SessionChange, type SessionRecord, type SessionStore, storeKey } from "./grants.ts";
+import {
+  type JsonObject,
+  type Owner,
+  type SessionChange,
+  type SessionRecord,
+  type SessionStore,
+  storeKey,
+} from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
+import { CLIENT_CUT, datedSession, USER_CUT } from "./grants-owners.ts";
 
-const SESSION = ".s";
+export const SESSION = ".s";
 const POINTER = ".sid";
 /** A replaced id is remembered this long after it stopped to answer: longer than any request that still holds it. */
 const REPLACED_KEPT_SECONDS = 3600;
@@ -17,12 +25,14 @@ const MERGE = `
   account = $5,
   authorizations = case when ${IS_SAME} then (stored.authorizations - $7::text[]) || $6::jsonb else $6::jsonb end,
   seen_at = coalesce($8::bigint, case when ${IS_SAME} then stored.seen_at else $9::bigint end),
+  user_key = $11,
+  signed_in_at = $12,
   expires_at = greatest(stored.expires_at, $3)`;
 /** A session that ended stays ended, unless it is a new one. */
 const UPDATE = `update grant_sessions as stored set ${MERGE} where key = $1 and expires_at > $10 returning key, expires_at`;
 const INSERT = `
-insert into grant_sessions as stored (key, record, account, authorizations, seen_at, expires_at)
-values ($1, $4, $5, $6::jsonb, coalesce($8::bigint, $9::bigint), $3)
+insert into grant_sessions as stored (key, record, account, authorizations, seen_at, expires_at, user_key, signed_in_at)
+values ($1, $4, $5, $6::jsonb, coalesce($8::bigint, $9::bigint), $3, $11, $12)
 on conflict (key) do update set ${MERGE}
 returning key, expires_at`;
 /** Points the id to the session that was saved; a replaced id never points again, also when a slow request saves under it. */
@@ -32,11 +42,30 @@ on conflict (key) do update set
   session_key = excluded.session_key, answers_until = null, expires_at = greatest(pointer.expires_at, excluded.expires_at)
 where pointer.answers_until is null or pointer.expires_at <= $10`;
 
+/** It names too much rather than too little: what was removed from a session is told by the session itself. */
+const INDEX_CLIENTS = `
+insert into grant_session_clients (session_key, client_key) select key, unnest($13::text[]) from saved
+on conflict do nothing`;
+
 const IS_ANSWERING = "pointer.expires_at > $2 and (pointer.answers_until is null or pointer.answers_until > $2)";
+/** $2 is the present. */
+const IS_LIVE = `
+session.expires_at > $2 and not exists (
+  select from grant_cuts where key = session.user_key and before_ms >= session.signed_in_at and expires_at > $2
+)`;
 const FIND_BY_ID = `
 select session.record, session.authorizations, session.seen_at
 from grant_session_ids as pointer join grant_sessions as session on session.key = pointer.session_key
-where pointer.key = $1 and ${IS_ANSWERING} and session.expires_at > $2`;
+where pointer.key = $1 and ${IS_ANSWERING} and ${IS_LIVE}`;
+const FIND_BY_UID = `select record, authorizations, seen_at from grant_sessions as session where key = $1 and ${IS_LIVE}`;
+const LIST_OF_USER = `
+select record, authorizations, seen_at from grant_sessions as session where user_key = $1 and ${IS_LIVE}
+order by expires_at desc limit $3`;
+const LIST_OF_CLIENT = `
+select session.record, session.authorizations, session.seen_at
+from grant_session_clients as client join grant_sessions as session on session.key = client.session_key
+where client.client_key = $1 and ${IS_LIVE} and session.user_key is not null and session.authorizations ? $4
+order by session.expires_at desc limit $3`;
 
 /** Its ids would point to nothing; they go with it. */
 const END_IDS = "delete from grant_session_ids where session_key in (select key from ended)";
@@ -46,7 +75,17 @@ with ended as (
   where key = (select session_key from grant_session_ids as pointer where key = $1 and ${IS_ANSWERING})
   returning key
 ) ${END_IDS}`;
-const END_BY_UID = `with ended as (delete from grant_sessions where key = $1 returning key) ${END_IDS}`;
+export const END_BY_UID = `with ended as (delete from grant_sessions where key = $1 returning key) ${END_IDS}`;
+
+/** As many as one statement ends. */
+const END_BATCH = 500;
+const END_OF_USER = `
+with ended as (
+  delete from grant_sessions
+  where key in (select key from grant_sessions where user_key = $1 order by key limit ${END_BATCH} for update)
+  returning key
+), pointers as (${END_IDS})
+select count(*)::int as count from ended`;
 
 const PROLONG = `
 with prolonged as (
@@ -69,15 +108,21 @@ export function createPostgresSessions(db: Db): SessionStore {
       return row === undefined ? undefined : parseSession(row);
     },
     async findByUid(uid) {
-      const [row] = await db.query<SessionRow>(
-        "select record, authorizations, seen_at from grant_sessions where key = $1 and expires_at > $2",
-        [storeKey(SESSION, uid), now()],
-      );
+      const [row] = await db.query<SessionRow>(FIND_BY_UID, [storeKey(SESSION, uid), now()]);
       return row === undefined ? undefined : parseSession(row);
+    },
+    list: (of, limit) => list(db, of, limit),
+    async endAll({ userId }) {
+      let ended = 0;
+      for (;;) {
+        const [row] = await db.query<{ count: number }>(END_OF_USER, [storeKey(USER_CUT, userId)]);
+        ended += row?.count ?? 0;
+        if ((row?.count ?? 0) < END_BATCH) return ended;
+      }
     },
     async save(id, change, ttlSeconds) {
       const rows = await db.query(
-        `with saved as (${change.isNew ? INSERT : UPDATE}), pointed as (${POINT}) select key from saved`,
+        `with saved as (${change.isNew ? INSERT : UPDATE}), pointed as (${POINT}), indexed as (${INDEX_CLIENTS}) select key from saved`,
         saveParameters(id, change, ttlSeconds),
       );
       return rows.length > 0;
@@ -110,6 +155,7 @@ function saveParameters(id: string, change: SessionChange, ttlSeconds: number): 
   const authorizations = Object.fromEntries(
     Object.entries(set).map(([clientId, value]) => [JSON.stringify(clientId), JSON.stringify(value)]),
   );
+  const { userId, signedInAtMs } = datedSession(fields);
   return [
     storeKey(SESSION, uid),
     storeKey(POINTER, id),
@@ -121,7 +167,22 @@ function saveParameters(id: string, change: SessionChange, ttlSeconds: number): 
     seenAt ?? null,
     nowSeconds(),
     now(),
+    userId === undefined ? null : storeKey(USER_CUT, userId),
+    signedInAtMs,
+    Object.keys(set).map((clientId) => storeKey(CLIENT_CUT, clientId)),
   ];
+}
+
+async function list(db: Db, of: Owner, limit: number): Promise<readonly SessionRecord[]> {
+  const rows = await ("userId" in of
+    ? db.query<SessionRow>(LIST_OF_USER, [storeKey(USER_CUT, of.userId), now(), limit])
+    : db.query<SessionRow>(LIST_OF_CLIENT, [
+        storeKey(CLIENT_CUT, of.clientId),
+        now(),
+        limit,
+        JSON.stringify(of.clientId),
+      ]));
+  return rows.map(parseSession);
 }
 
 function parseSession({ record, authorizations, seen_at }: SessionRow): SessionRecord {

@@ -1,15 +1,23 @@
 /** The Postgres engine of the expiring store: one atomic statement a step, the time always a parameter, nothing that has ended is ever read. */
 import { now, secondsAfter } from "../clock.ts";
 import type { Log } from "../log.ts";
-import type { Db, Queries, Row } from "./db.ts";
-import { type GrantStore, type JsonObject, type Outcome, type StoredRecord, storeKey } from "./grants.ts";
+import type { Db, Row } from "./db.ts";
+import {
+  type GrantStore,
+  type JsonObject,
+  type Outcome,
+  type RevocationSource,
+  type StoredRecord,
+  storeKey,
+} from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
-import { GRANT_MODEL, mergeGrants } from "./grants-merge.ts";
+import { GRANT_MODEL } from "./grants-merge.ts";
 import { createPostgresFamilies } from "./grants-postgres-families.ts";
+import { createPostgresGrants } from "./grants-postgres-grants.ts";
+import { createPostgresRevocations } from "./grants-postgres-revocations.ts";
 import { createPostgresSessions } from "./grants-postgres-sessions.ts";
 
 /** The engine's own kinds beside the models begin with a dot, which no model's name does. */
-const ENDED_GRANT = ".ended";
 const USER_CODE = ".code-";
 const CLAIM = ".claim-";
 /** Marks of a record. A removed one leaves its mark until its time is over, so that a late write does not bring it back. */
@@ -17,7 +25,9 @@ const CONSUMED = 1;
 const REMOVED = 2;
 /** Rows that one statement of the sweep removes: few enough that its locks and its log are no load. */
 const SWEEP_BATCH = 500;
-const TABLES = ["grant_records", "grant_families", "grant_sessions", "grant_session_ids"] as const;
+/** A process that died between a revocation's row and what it does was noticed, and started again, within this time. */
+const MENDED_SECONDS = 86_400;
+const TABLES = ["grant_records", "grant_families", "grant_sessions", "grant_session_ids", "grant_cuts"] as const;
 
 /** A row that has ended is as good as none: whoever writes over it begins anew. */
 const PUT = `
@@ -56,34 +66,39 @@ with taken as (
 update grant_records set mark = ${REMOVED}, payload = '' from taken where grant_records.key = taken.key
 returning taken.payload, taken.mark`;
 
-/** The Grant and its members, locked in one order, since the library ends a grant several times at once. */
-const REMOVE_MEMBERS = `
-update grant_records set mark = ${REMOVED}, payload = '' where key in (
-  select key from grant_records where (key = $1 or grant_key = $1) and mark <> ${REMOVED} order by key for update
-)`;
-
 interface RecordRow extends Row {
   readonly payload: string;
   readonly mark: number;
 }
 
 /** The database is the caller's: closing the store leaves it open. The log is for the sweep, which runs unseen. */
-export function openPostgresGrants({ db, log }: { db: Db; log: Log }): GrantStore {
+export function openPostgresGrants(options: { db: Db; log: Log; revocations: RevocationSource }): GrantStore {
+  const { db, log } = options;
+  const { put: putGrant, ...grants } = createPostgresGrants(db);
+  const revocations = createPostgresRevocations(db);
   return {
     engine: "postgres",
+    ...grants,
+    ...revocations,
+    // It lies beside the durable store and is not lost without it: nobody has to wait, what a process left undone is done behind.
+    doubt: () => {
+      mend(options.revocations, revocations.plant).catch((error: Error) => {
+        log.warn("revocations were not planted", { engine: "postgres", error: error.message });
+      });
+    },
     async put(model, id, payload, ttlSeconds, links = {}) {
+      if (model === GRANT_MODEL) return putGrant(id, payload, ttlSeconds);
       const expiresAt = secondsAfter(now(), lifetimeSeconds(ttlSeconds));
       const key = storeKey(model, id);
-      if (model === GRANT_MODEL) return putGrant(db, key, payload, expiresAt);
       const grantKey = links.grantId === undefined ? null : storeKey(GRANT_MODEL, links.grantId);
       const codeKey = links.userCode === undefined ? null : storeKey(USER_CODE + model, links.userCode);
       await db.query(PUT, [key, JSON.stringify(payload), grantKey, codeKey, expiresAt, now()]);
     },
     async find(model, id) {
+      if (model === GRANT_MODEL) return grants.findGrant(id);
       const [row] = await db.query<RecordRow>(
-        `select payload, mark from grant_records where key = $1 and mark <> ${REMOVED} and expires_at > $2
-        and not exists (select from grant_records where key = $3 and expires_at > $2)`,
-        [storeKey(model, id), now(), model === GRANT_MODEL ? storeKey(ENDED_GRANT, id) : null],
+        `select payload, mark from grant_records where key = $1 and mark <> ${REMOVED} and expires_at > $2`,
+        [storeKey(model, id), now()],
       );
       return row === undefined ? undefined : parseRecord(row);
     },
@@ -110,14 +125,6 @@ export function openPostgresGrants({ db, log }: { db: Db; log: Log }): GrantStor
       const expiresAt = secondsAfter(now(), lifetimeSeconds(ttlSeconds));
       return (await db.query(PUT_FIRST, [storeKey(CLAIM + purpose, id), "", expiresAt, now()])).length > 0;
     },
-    async endGrant(grantId, ttlSeconds) {
-      await db.query(
-        `insert into grant_records as stored (key, mark, payload, expires_at) values ($1, 0, '', $2)
-        on conflict (key) do update set expires_at = greatest(stored.expires_at, excluded.expires_at)`,
-        [storeKey(ENDED_GRANT, grantId), secondsAfter(now(), lifetimeSeconds(ttlSeconds))],
-      );
-      await db.query(REMOVE_MEMBERS, [storeKey(GRANT_MODEL, grantId)]);
-    },
     sessions: createPostgresSessions(db),
     families: createPostgresFamilies(db),
     sweep: (limit) => sweep(db, log, limit),
@@ -129,22 +136,9 @@ export function openPostgresGrants({ db, log }: { db: Db; log: Log }): GrantStor
   };
 }
 
-/** A new Grant is one statement; one that is there is locked, merged and written. */
-async function putGrant(db: Db, key: string, payload: JsonObject, expiresAt: Date): Promise<void> {
-  if ((await db.query(PUT_FIRST, [key, JSON.stringify(payload), expiresAt, now()])).length > 0) return;
-  await db.transaction(async (tx: Queries) => {
-    const [row] = await tx.query<RecordRow>(
-      `select payload, mark from grant_records where key = $1 and mark <> ${REMOVED} for update`,
-      [key],
-    );
-    if (row === undefined) return;
-    const merged = mergeGrants(parseRecord(row).payload, payload);
-    await tx.query("update grant_records set payload = $2, expires_at = greatest(expires_at, $3) where key = $1", [
-      key,
-      JSON.stringify(merged),
-      expiresAt,
-    ]);
-  });
+/** Carries out again what was written lately. */
+async function mend(source: RevocationSource, plant: GrantStore["plant"]): Promise<void> {
+  for await (const page of source(secondsAfter(now(), -MENDED_SECONDS))) await plant(page);
 }
 
 /** Passes over rows that somebody holds: they are written right now, or another process sweeps them. */

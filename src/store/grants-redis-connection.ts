@@ -33,6 +33,10 @@ export interface RedisConnection {
   run<T>(commands: (client: Redis | Cluster) => Promise<T>): Promise<T>;
   /** Reads several keys in one round trip; on a cluster as single commands of one tick, since the keys lie on several nodes. */
   read(keys: readonly string[]): Promise<readonly (string | null)[]>;
+  /** A cluster's nodes come and go one by one, and so do their records. */
+  readonly isCluster: boolean;
+  /** Calls whenever a connection to a server begins, before the first answer over it. */
+  onConnect(listener: () => void): void;
   check(): Promise<void>;
   close(): Promise<void>;
 }
@@ -45,6 +49,12 @@ export async function connectRedis(options: {
 }): Promise<RedisConnection> {
   const client = createClient(options.urls);
   const state = watch(client, options.log);
+  const listeners: (() => void)[] = [];
+  const connected = (): void => {
+    for (const listener of listeners) listener();
+  };
+  client.on("ready", connected);
+  if (client instanceof Cluster) client.on("+node", (node: Redis) => node.on("ready", connected));
   // Not ignored: `watch` has logged the reason, and the driver goes on trying.
   await client.connect().catch(() => undefined);
   const run: RedisConnection["run"] = async (commands) => {
@@ -61,6 +71,8 @@ export async function connectRedis(options: {
     run,
     read: (keys) =>
       run((redis) => (redis instanceof Redis ? redis.mget([...keys]) : Promise.all(keys.map((key) => redis.get(key))))),
+    isCluster: client instanceof Cluster,
+    onConnect: (listener) => void listeners.push(listener),
     check: () => run(check),
     close: async () => {
       state.isClosing = true;

@@ -4,16 +4,20 @@
  */
 import type { Result } from "ioredis";
 import { now, nowSeconds } from "../clock.ts";
-import type { JsonObject, SessionChange, SessionRecord, SessionStore } from "./grants.ts";
+import type { JsonObject, Owner, SessionChange, SessionRecord, SessionStore } from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
+import { datedSession, isCovered } from "./grants-owners.ts";
 import type { RedisConnection } from "./grants-redis-connection.ts";
+import type { Epoch } from "./grants-redis-epoch.ts";
+import { cutKeys, parseCuts } from "./grants-redis-grants.ts";
+import type { RedisIndex } from "./grants-redis-index.ts";
 
-const SESSION = ".s";
+export const SESSION = ".s";
 const POINTER = ".sid";
 /** Fields of the hash: uid and scalars as JSON, the account as JSON, the last visit, the latest pointer and its end; an authorization begins with "c". */
 const AUTHORIZATION = "c";
-/** A pointer outlives its session by this much, so that prolonging a session at each refresh touches the pointer once a day only. */
-const POINTER_SLACK_SECONDS = 86_400;
+/** Pointer and index outlive their session by as much again, a day at most, so that prolonging a session at each refresh touches them once a day only. */
+const SLACK_SECONDS_MAX = 86_400;
 /** A replaced id is remembered this long after it stopped to answer: longer than any request that still holds it. */
 const REPLACED_KEPT_SECONDS = 3600;
 /** A pointer is "+<uid>"; replaced, it is "-<end in milliseconds>:<uid>". */
@@ -34,7 +38,7 @@ for i = 10 + removed, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) 
 redis.call('PEXPIRE', key, ttl)
 return ttl`;
 
-/** Answers the pointer that now ends before the session, if it does. */
+/** Answers the pointer that now ends before the session, if it does, then the account and the names of all fields. */
 const PROLONG = `
 local ttl = tonumber(ARGV[1])
 local left = redis.call('PTTL', KEYS[1])
@@ -43,7 +47,14 @@ redis.call('EXPIRE', KEYS[1], ttl)
 local ends = tonumber(ARGV[2]) + ttl
 if tonumber(redis.call('HGET', KEYS[1], 'e')) >= ends then return false end
 redis.call('HSET', KEYS[1], 'e', ends + tonumber(ARGV[3]))
-return redis.call('HGET', KEYS[1], 'p')`;
+local found = redis.call('HMGET', KEYS[1], 'p', 'a')
+for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do found[#found + 1] = name end
+return found`;
+
+/** Only if it is this account's: another person may have signed in under the same uid. */
+const END_OF = `
+if redis.call('HGET', KEYS[1], 'a') ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`;
 
 /** A replaced id never points again, also when a slow request saves under it. */
 const POINT = `
@@ -73,41 +84,42 @@ return 1`;
 declare module "ioredis" {
   interface RedisCommander<Context> {
     saveSession(key: string, ...args: (string | number)[]): Result<number, Context>;
-    prolongSession(key: string, ttl: number, now: number, slack: number): Result<string | null, Context>;
+    prolongSession(key: string, ttl: number, now: number, slack: number): Result<string[] | null, Context>;
+    endSessionOf(key: string, account: string): Result<number, Context>;
     pointSession(key: string, pointer: string, ttlMs: number): Result<number, Context>;
     prolongPointer(key: string, ttl: number): Result<number, Context>;
     replacePointer(key: string, endsMs: number, ttl: number): Result<number, Context>;
   }
 }
 
-export function createRedisSessions(connection: RedisConnection): SessionStore {
-  const { client, key, run } = connection;
+interface Ground {
+  readonly connection: RedisConnection;
+  readonly epoch: Epoch;
+  readonly index: RedisIndex;
+}
+
+export function createRedisSessions(ground: Ground): SessionStore {
+  const { client, key, run } = ground.connection;
   client.defineCommand("saveSession", { lua: SAVE, numberOfKeys: 1 });
   client.defineCommand("prolongSession", { lua: PROLONG, numberOfKeys: 1 });
   client.defineCommand("pointSession", { lua: POINT, numberOfKeys: 1 });
   client.defineCommand("prolongPointer", { lua: PROLONG_POINTER, numberOfKeys: 1 });
   client.defineCommand("replacePointer", { lua: REPLACE, numberOfKeys: 1 });
-  const findByUid: SessionStore["findByUid"] = async (uid) =>
-    parseSession(await run((redis) => redis.hgetall(key(SESSION, uid))));
+  client.defineCommand("endSessionOf", { lua: END_OF, numberOfKeys: 1 });
   const uidOf = async (id: string): Promise<string | undefined> =>
     parsePointer(await run((redis) => redis.get(key(POINTER, id))));
   const endByUid = async (uid: string): Promise<void> => {
     await run((redis) => redis.del(key(SESSION, uid)));
   };
   return {
-    findByUid,
+    findByUid: (uid, userId) => find(ground, uid, userId),
     async findById(id) {
       const uid = await uidOf(id);
-      return uid === undefined ? undefined : findByUid(uid);
+      return uid === undefined ? undefined : find(ground, uid, undefined);
     },
-    async save(id, change, ttlSeconds) {
-      const pointer = key(POINTER, id);
-      const args = saveArguments(change, lifetimeSeconds(ttlSeconds), pointer);
-      const ttlMs = await run((redis) => redis.saveSession(key(SESSION, change.uid), ...args));
-      if (ttlMs === 0) return false;
-      await run((redis) => redis.pointSession(pointer, `+${change.uid}`, ttlMs + POINTER_SLACK_SECONDS * 1000));
-      return true;
-    },
+    list: (of, limit) => list(ground, of, limit),
+    endAll: (of) => endAll(ground, of.userId),
+    save: (id, change, ttlSeconds) => save(ground, { id, change, ttl: lifetimeSeconds(ttlSeconds) }),
     async forget(id, afterSeconds) {
       const seconds = Math.max(Math.ceil(afterSeconds), 0);
       const endsMs = now().getTime() + seconds * 1000;
@@ -121,19 +133,106 @@ export function createRedisSessions(connection: RedisConnection): SessionStore {
       await run((redis) => redis.del(key(POINTER, id)));
     },
     endByUid,
-    async prolong(uid, ttlSeconds) {
-      const ttl = lifetimeSeconds(ttlSeconds);
-      const slack = POINTER_SLACK_SECONDS;
-      const pointer = await run((redis) => redis.prolongSession(key(SESSION, uid), ttl, nowSeconds(), slack));
-      if (pointer !== null) await run((redis) => redis.prolongPointer(pointer, ttl + slack));
-    },
+    prolong: (uid, ttlSeconds) => prolong(ground, uid, lifetimeSeconds(ttlSeconds)),
   };
+}
+
+async function save(
+  { connection, index }: Ground,
+  what: { id: string; change: SessionChange; ttl: number },
+): Promise<boolean> {
+  const { key, run } = connection;
+  const { id, change, ttl } = what;
+  const pointer = key(POINTER, id);
+  const ttlMs = await run((redis) =>
+    redis.saveSession(key(SESSION, change.uid), ...saveArguments(change, ttl, pointer)),
+  );
+  if (ttlMs === 0) return false;
+  const endsMs = ttlMs + slackSeconds(ttl) * 1000;
+  await Promise.all([
+    run((redis) => redis.pointSession(pointer, `+${change.uid}`, endsMs)),
+    index.add(ownersOfSession(change.fields["accountId"], Object.keys(change.set)), "s", change.uid, endsMs),
+  ]);
+  return true;
+}
+
+async function prolong({ connection, index }: Ground, uid: string, ttl: number): Promise<void> {
+  const { key, run } = connection;
+  const slack = slackSeconds(ttl);
+  const found = await run((redis) => redis.prolongSession(key(SESSION, uid), ttl, nowSeconds(), slack));
+  if (found === null) return;
+  const [pointer = "", account = "null", ...names] = found;
+  const clients = names.flatMap((name) => clientOf(name) ?? []);
+  await Promise.all([
+    run((redis) => redis.prolongPointer(pointer, ttl + slack)),
+    index.add(ownersOfSession(JSON.parse(account), clients), "s", uid, (ttl + slack) * 1000),
+  ]);
+}
+
+/** A session in which nobody is signed in is nobody's. */
+function ownersOfSession(accountId: unknown, clients: readonly string[]): readonly Owner[] {
+  if (typeof accountId !== "string") return [];
+  return [{ userId: accountId }, ...clients.map((clientId) => ({ clientId }))];
+}
+
+async function endAll({ connection, index }: Ground, userId: string): Promise<number> {
+  const { key, run } = connection;
+  const account = JSON.stringify(userId);
+  let ended = 0;
+  for await (const uids of index.pages({ userId }, "s")) {
+    const counts = await Promise.all(uids.map((uid) => run((redis) => redis.endSessionOf(key(SESSION, uid), account))));
+    await index.forget({ userId }, "s", uids);
+    ended += counts.reduce((sum, count) => sum + count, 0);
+  }
+  return ended;
+}
+
+function slackSeconds(ttl: number): number {
+  return Math.min(ttl, SLACK_SECONDS_MAX);
+}
+
+/** The session and its user's cut-off in one tick where the user is known, else the cut-off after it; the epoch beside either. */
+async function find(ground: Ground, uid: string, userId: string | undefined): Promise<SessionRecord | undefined> {
+  const { connection, epoch } = ground;
+  const see = (of: { userId?: string | undefined }) =>
+    epoch.sound(async () => {
+      const hash = connection.run((redis) => redis.hgetall(connection.key(SESSION, uid)));
+      const read = connection.read([epoch.key, ...cutKeys(connection, of)]);
+      const [fields, [value, ...cuts]] = await Promise.all([hash, read]);
+      return { epoch: value, answer: { session: parseSession(fields), cuts: parseCuts(of, cuts) } };
+    });
+  const first = await see({ userId });
+  if (first.session === undefined) return undefined;
+  const dated = datedSession(first.session.fields);
+  const { session, cuts } = dated.userId === userId ? first : await see(dated);
+  // Seen a second time, it may be another person's; the next request will see the cut-off of that one.
+  return session === undefined || isCovered(datedSession(session.fields), cuts) ? undefined : session;
+}
+
+async function list(ground: Ground, of: Owner, limit: number): Promise<readonly SessionRecord[]> {
+  const { index } = ground;
+  const listed: SessionRecord[] = [];
+  for await (const uids of index.pages(of, "s")) {
+    const userId = "userId" in of ? of.userId : undefined;
+    const sessions = await Promise.all(uids.map((uid) => find(ground, uid, userId)));
+    const isOwn = (session: SessionRecord | undefined): session is SessionRecord =>
+      session !== undefined &&
+      ("userId" in of ? session.fields["accountId"] === of.userId : Object.hasOwn(session.authorizations, of.clientId));
+    await index.forget(
+      of,
+      "s",
+      uids.filter((_, place) => !isOwn(sessions[place])),
+    );
+    listed.push(...sessions.filter(isOwn));
+    if (listed.length >= limit) break;
+  }
+  return listed.slice(0, limit);
 }
 
 /** In the order in which the script reads them. */
 function saveArguments(change: SessionChange, ttl: number, pointer: string): (string | number)[] {
   const { uid, isNew, fields, set, removed, seenAt } = change;
-  const pointerEndBeforeTtl = nowSeconds() + POINTER_SLACK_SECONDS;
+  const pointerEndBeforeTtl = nowSeconds() + slackSeconds(ttl);
   return [
     isNew ? "1" : "0",
     JSON.stringify({ uid, fields }),
@@ -154,6 +253,10 @@ function authorizationField(clientId: string): string {
   return AUTHORIZATION + JSON.stringify(clientId);
 }
 
+function clientOf(field: string): string | undefined {
+  return field.startsWith(AUTHORIZATION) ? (JSON.parse(field.slice(1)) as string) : undefined;
+}
+
 function parsePointer(value: string | null): string | undefined {
   if (value === null) return undefined;
   if (value.startsWith("+")) return value.slice(1);
@@ -164,8 +267,9 @@ function parsePointer(value: string | null): string | undefined {
 function parseSession(hash: Readonly<Record<string, string>>): SessionRecord | undefined {
   if (hash["f"] === undefined) return undefined;
   const { uid, fields } = JSON.parse(hash["f"]) as { uid: string; fields: JsonObject };
-  const authorizations = Object.entries(hash)
-    .filter(([name]) => name.startsWith(AUTHORIZATION))
-    .map(([name, value]) => [JSON.parse(name.slice(1)) as string, JSON.parse(value) as JsonObject] as const);
+  const authorizations = Object.entries(hash).flatMap(([name, value]) => {
+    const clientId = clientOf(name);
+    return clientId === undefined ? [] : [[clientId, JSON.parse(value) as JsonObject] as const];
+  });
   return { uid, fields, authorizations: Object.fromEntries(authorizations), seenAt: Number(hash["t"]) };
 }

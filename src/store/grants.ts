@@ -12,6 +12,34 @@ export interface StoredRecord {
   readonly isConsumed: boolean;
 }
 
+/** Whose a record is: what ends everything of a person or of a client ends it. */
+export interface Owners {
+  readonly userId?: string | undefined;
+  readonly clientId?: string | undefined;
+}
+
+/** Of whom something is listed or ended. */
+export type Owner = { readonly userId: string } | { readonly clientId: string };
+
+/** A revocation as the durable store keeps it. */
+export interface Revocation {
+  readonly kind: "grant" | "session" | "token" | "user" | "client";
+  /** SHA-256 of a grant's id or a session's uid, the store key of a token, the plain id of a user or client. */
+  readonly key: string;
+  /** Of a user or a client: whatever was made at this moment or before it is ended. Milliseconds since 1970. */
+  readonly beforeMs: number;
+  readonly expiresAtMs: number;
+}
+
+/** What was written since that moment and has not ended, the oldest first, page by page. */
+export type RevocationSource = (since: Date) => AsyncIterable<readonly Revocation[]>;
+
+/** A Grant in a list. Its id is not kept; the hash is enough to end it. */
+export interface ListedGrant {
+  readonly hash: string;
+  readonly payload: JsonObject;
+}
+
 /** What a record belongs to: ending a grant ends it, a user code finds it. */
 export interface Links {
   readonly grantId?: string | undefined;
@@ -40,9 +68,18 @@ export interface SessionChange {
   readonly seenAt?: number | undefined;
 }
 
+/**
+ * A session whose sign-in (`fields.signedInAtMs`, else the second `fields.loginTs`) lies at or before its user's cut-off is found by
+ * none of these; nor is one that was ended.
+ */
 export interface SessionStore {
   findById(id: string): Promise<SessionRecord | undefined>;
-  findByUid(uid: string): Promise<SessionRecord | undefined>;
+  /** Whoever knows the user spares a round trip; a wrong one changes nothing. */
+  findByUid(uid: string, userId?: string): Promise<SessionRecord | undefined>;
+  /** Those that live, the longest-lived first. Grants of a session are in its authorizations. */
+  list(of: Owner, limit: number): Promise<readonly SessionRecord[]>;
+  /** How many were ended. To end what a person has, also what is on its way, cut the person off. */
+  endAll(of: { readonly userId: string }): Promise<number>;
   /** Writes the change and lets `id` point to it; the lifetime is never shortened. False: the session was ended, nothing was written. */
   save(id: string, change: SessionChange, ttlSeconds: number): Promise<boolean>;
   /** An id that was replaced: it answers for so many seconds more (a second tab may hold it), 0 ends it at once. */
@@ -83,8 +120,17 @@ export interface FamilyStore {
 export interface GrantStore {
   readonly engine: "redis" | "postgres";
   put(model: string, id: string, payload: JsonObject, ttlSeconds: number, links?: Links): Promise<void>;
-  /** A "Grant" that was ended is not found again, also when a late write put it back. */
+  /** A "Grant" is found as `findGrant` finds it. */
   find(model: string, id: string): Promise<StoredRecord | undefined>;
+  /**
+   * Undefined for one that was ended, also when a late write put it back, and for one whose user or client was cut off at or after the
+   * moment it dates from: of a user `signedInAtMs` of the payload, of a client `madeAtMs`. Whoever knows the owners spares a round trip.
+   */
+  findGrant(id: string, owners?: Owners): Promise<StoredRecord | undefined>;
+  /** The same question for what is not kept here, such as a JWT: whether its grant was ended or its owners were cut off since it was made. */
+  isEnded(what: Owners & { readonly grantId?: string | undefined }, madeAtMs: number): Promise<boolean>;
+  /** Those that live, the longest-lived first. */
+  listGrants(of: Owner, limit: number): Promise<readonly ListedGrant[]>;
   findByUserCode(model: string, userCode: string): Promise<StoredRecord | undefined>;
   /** Marks it once; the record stays until it expires, and find shows the mark. */
   consume(model: string, id: string): Promise<Outcome>;
@@ -95,6 +141,16 @@ export interface GrantStore {
   claim(purpose: string, id: string, ttlSeconds: number): Promise<boolean>;
   /** The tombstone first, then the Grant, then what is known to belong to it; complete even if only the first step happens. */
   endGrant(grantId: string, ttlSeconds: number): Promise<void>;
+  /** Ends whatever this user or client had at that moment or before it; kept for so long. The later moment and the later end stand. */
+  cutOff(
+    what: { readonly kind: "user" | "client"; readonly id: string },
+    beforeMs: number,
+    ttlSeconds: number,
+  ): Promise<void>;
+  /** Carries out revocations that stand in the durable store; as often as one likes. */
+  plant(revocations: readonly Revocation[]): Promise<void>;
+  /** Some may not have been carried out: the engine then reads them from the durable store before its next answer. */
+  doubt(): void;
   readonly sessions: SessionStore;
   readonly families: FamilyStore;
   /** Removes what expired, at most so many rows; 0 where the engine does it itself. */
@@ -124,7 +180,7 @@ export function standing(
 ): Standing {
   if (generation > family.generation || generation < 0) return "unknown";
   if (generation === family.generation) return "current";
-  // Without a window nothing is recent, also when two processes' clocks differ.
+  // Without a window nothing is recent, also for a caller who read the clock before the spend that it waited for (measured: two successes).
   const isRecent = (spend: number | undefined): boolean =>
     spend !== undefined && time.windowMs > 0 && time.nowMs - spend < time.windowMs;
   const behind = family.generation - generation;

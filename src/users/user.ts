@@ -2,6 +2,7 @@
 import type { Actor, AuditEvent, EventName, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
+import type { Revocations } from "../revocations/revocation.ts";
 import { type Db, isUniqueViolation, type Queries } from "../store/db.ts";
 import { changedColumns, columnsOf, toUser } from "./columns.ts";
 import { type EmailAddress, parseEmail } from "./email.ts";
@@ -65,9 +66,9 @@ export interface Users {
   list(filter: UserFilter): Promise<UserPage>;
   /** Throws AppError user_unknown and what `create` throws. A new address counts as unverified unless the change says otherwise. */
   update(idOrEmail: string, change: UserChange, by: Actor): Promise<User>;
-  /** Throws AppError user_unknown, user_last_owner. */
+  /** Disabling also ends all sessions and apps of the user, again if the user is disabled already. Throws AppError user_unknown, user_last_owner. */
   setDisabled(idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User>;
-  /** Throws AppError user_unknown, user_password_refused. */
+  /** Whoever knew the old one is signed out everywhere. Throws AppError user_unknown, user_password_refused. */
   setPassword(idOrEmail: string, password: string, by: Actor): Promise<User>;
   hasOwner(): Promise<boolean>;
   countUsers(): Promise<number>;
@@ -79,12 +80,19 @@ interface Room {
   readonly db: Db;
   readonly hasher: Hasher;
   readonly record: RecordEvent;
+  readonly revocations: Revocations;
   readonly issuerName: string | undefined;
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-export function createUsers(options: { db: Db; hasher: Hasher; record: RecordEvent; issuerName?: string }): Users {
+export function createUsers(options: {
+  db: Db;
+  hasher: Hasher;
+  record: RecordEvent;
+  revocations: Revocations;
+  issuerName?: string;
+}): Users {
   const room: Room = { ...options, issuerName: options.issuerName };
   return {
     create: (input, by) => createUser(room, input, by, async () => undefined),
@@ -155,9 +163,10 @@ async function changeUser(room: Room, idOrEmail: string, change: UserChange, by:
 
 async function disableUser(room: Room, idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User> {
   const found = known(await anyRow(room.db, idOrEmail));
-  return commit(room, undefined, async (tx) => {
+  const user = await commit(room, undefined, async (tx) => {
     await lockOwners(tx);
     const row = known(await lockRow(tx, found.id));
+    if (isDisabled) await room.revocations.write(tx, { kind: "user", id: row.id });
     if (isDisabled === (row.disabled_at !== null)) return row;
     const at = now();
     const write = (): Promise<void> => updateDisabled(tx, row.id, isDisabled ? at : null, at);
@@ -166,16 +175,21 @@ async function disableUser(room: Room, idOrEmail: string, isDisabled: boolean, b
     await room.record(tx, event(isDisabled ? "user.disabled" : "user.enabled", by, row.id, {}));
     return known(await findRow(tx, row.id));
   });
+  if (isDisabled) await room.revocations.carryOut({ kind: "user", id: user.id });
+  return user;
 }
 
 async function changePassword(room: Room, idOrEmail: string, password: string, by: Actor): Promise<User> {
   const row = known(await anyRow(room.db, idOrEmail));
   const hash = await hashChecked(room, password, { email: { canonical: row.email_canonical }, claims: row.claims });
-  return commit(room, undefined, async (tx) => {
+  const user = await commit(room, undefined, async (tx) => {
     if (!(await updatePassword(tx, row.id, hash))) throw new AppError("user_unknown");
+    await room.revocations.write(tx, { kind: "user", id: row.id });
     await room.record(tx, event("user.password_changed", by, row.id, {}));
     return known(await findRow(tx, row.id));
   });
+  await room.revocations.carryOut({ kind: "user", id: user.id });
+  return user;
 }
 
 async function hashChecked(

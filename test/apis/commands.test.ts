@@ -9,6 +9,7 @@ import { runCommand } from "../../src/commands.ts";
 import { createLog } from "../../src/log.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
+import { revocationGround } from "../revocations/ground.ts";
 import { atEnd, testDatabase } from "../support.ts";
 
 const log = createLog({ level: "silent", pretty: false });
@@ -64,7 +65,8 @@ test("create, get, list, update and delete, by identifier or id", async () => {
   const updated = await signet("update", identifier, "--scope", "w", "--token-lifetime", "60", "--json");
   assert.deepEqual(updated.json()["scopes"], [{ scope: "w", description: "Change = all" }], "the words stay");
   assert.equal(updated.json()["token_lifetime"], 60);
-  const clients = createClients({ db, notices, record, isDevelopment: false });
+  const { revocations } = await revocationGround(connection);
+  const clients = createClients({ db, notices, record, revocations, isDevelopment: false });
   const input = { client_type: "service", client_name: "Nightly", apis: [{ identifier }] };
   const { client } = await clients.register(input, { kind: "command" });
   assert.deepEqual((await signet("delete", identifier, "--json")).json(), {

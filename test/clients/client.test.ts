@@ -14,6 +14,7 @@ import { secondsAfter } from "../../src/clock.ts";
 import { createLog } from "../../src/log.ts";
 import { type Db, openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
+import { revocationGround } from "../revocations/ground.ts";
 import { atEnd, eventually, testDatabase } from "../support.ts";
 
 const by = { kind: "command" } as const;
@@ -30,7 +31,8 @@ async function open(connection: Parameters<typeof openDb>[0]["connection"]) {
     await notices.close();
     await db.close();
   });
-  const clients = createClients({ db, notices, record, isDevelopment: false });
+  const { revocations } = await revocationGround(connection);
+  const clients = createClients({ db, notices, record, revocations, isDevelopment: false });
   return { db, clients, apis: createApis({ db, notices, record }) };
 }
 

@@ -15,6 +15,7 @@ import { createLog } from "../../src/log.ts";
 import { randomText } from "../../src/secrets.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
+import { revocationGround } from "../revocations/ground.ts";
 import { atEnd, eventually, testDatabase } from "../support.ts";
 
 const by = { kind: "command" } as const;
@@ -22,7 +23,8 @@ const log = createLog({ level: "silent", pretty: false });
 const { connection, url } = await testDatabase();
 const db = openDb({ connection, max: 4, log });
 const notices = await openNotices({ connection, log });
-const clients = createClients({ db, notices, record, isDevelopment: false });
+const { revocations } = await revocationGround(connection);
+const clients = createClients({ db, notices, record, revocations, isDevelopment: false });
 const apis = createApis({ db, notices, record });
 const folder = await mkdtemp(join(tmpdir(), "signet-clients-"));
 atEnd(async () => {

@@ -82,6 +82,14 @@ export function familiesContract(contract: Contract): void {
     });
   }
 
+  test("without a window a loser whose clock is behind the winner's is no tab to be served again", async (t) => {
+    const { families } = (await openAlone(t, contract)).store;
+    await spent(families, "id", [500], 0);
+    for (const atMs of [0, 499, 500, 501]) {
+      assert.equal(await families.spend("id", 0, { nowMs: T0 + atMs, windowMs: 0 }), "reused", `${atMs} ms`);
+    }
+  });
+
   test("every answer is the one of `standing`, for families of arbitrary pasts", async (t) => {
     const { families } = (await openAlone(t, contract)).store;
     await Promise.all(Array.from({ length: 16 }, (_, seed) => compare(families, `id-${seed}`, seed)));

@@ -30,6 +30,8 @@ export interface Contract {
   readonly skip: string | false;
   /** How often one family is rotated; each time is one statement or two. */
   readonly rotations: number;
+  /** How many sessions one user has at once, in hundreds. */
+  readonly sessions: number;
   ground(): Promise<Ground>;
 }
 

@@ -10,9 +10,12 @@ import { openPostgresGrants } from "../../src/store/grants-postgres.ts";
 import { CHECKOUT } from "../ladder.ts";
 import { atEnd, freePort, testDatabase } from "../support.ts";
 import { contract } from "./grants.contract.ts";
+import { nothingRevoked } from "./grants-races.ts";
 
-const MIGRATION = readFileSync(join(CHECKOUT, "migrations", "002-grants.sql"), "utf8");
-const TABLES = ["grant_records", "grant_families", "grant_sessions", "grant_session_ids"];
+const MIGRATIONS = ["002-grants.sql", "005-revocations.sql"].map((name) =>
+  readFileSync(join(CHECKOUT, "migrations", name), "utf8"),
+);
+const TABLES = ["grant_records", "grant_families", "grant_sessions", "grant_session_ids", "grant_cuts"];
 
 const database = testDatabase();
 let grounds = 0;
@@ -21,6 +24,7 @@ contract({
   name: "Postgres",
   skip: false,
   rotations: 500,
+  sessions: 500,
   // A schema with the same tables: a tenth of the time of a database.
   async ground() {
     const { url } = await database;
@@ -31,7 +35,7 @@ contract({
     pool.on("error", () => undefined);
     atEnd(() => pool.end());
     await pool.query(`create schema ground_${grounds}`);
-    await pool.query(MIGRATION);
+    for (const migration of MIGRATIONS) await pool.query(migration);
     const all = async (what: string): Promise<readonly (string | null)[]> => {
       const lines: (string | null)[] = [];
       for (const table of TABLES) {
@@ -58,7 +62,7 @@ test("a Postgres that is not there is store_unavailable, for every operation", a
   const log = createLog({ level: "silent", pretty: false });
   const db = openDb({ connection, max: 2, log });
   t.after(() => db.close());
-  const store = openPostgresGrants({ db, log });
+  const store = openPostgresGrants({ db, log, revocations: nothingRevoked });
   const change = { uid: "uid", isNew: true, fields: {}, set: {}, removed: [] };
   const operations: readonly (() => Promise<unknown>)[] = [
     () => store.put("AccessToken", "id", {}, 60),

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { createLog } from "../../src/log.ts";
 import { randomText } from "../../src/secrets.ts";
 import { type DbConnection, openDb } from "../../src/store/db.ts";
-import { type Family, type GrantStore, standing } from "../../src/store/grants.ts";
+import { type Family, type GrantStore, type RevocationSource, standing } from "../../src/store/grants.ts";
 import { openPostgresGrants } from "../../src/store/grants-postgres.ts";
 import { openRedisGrants } from "../../src/store/grants-redis.ts";
 
@@ -19,11 +19,16 @@ const silent = createLog({ level: "silent", pretty: false });
 const TTL_SECONDS = 60;
 const WINDOW_MS = 10_000;
 
-export async function openPlace({ redis, postgres }: Place): Promise<GrantStore> {
-  if (redis !== undefined) return openRedisGrants({ ...redis, log: silent });
+/** A durable store in which nothing stands. */
+export const nothingRevoked: RevocationSource = async function* () {
+  yield [];
+};
+
+export async function openPlace({ redis, postgres }: Place, revocations = nothingRevoked): Promise<GrantStore> {
+  if (redis !== undefined) return openRedisGrants({ ...redis, log: silent, revocations });
   if (postgres === undefined) throw new Error("a place is a Redis or a Postgres");
   const db = openDb({ connection: postgres, max: 8, log: silent });
-  return { ...openPostgresGrants({ db, log: silent }), close: () => db.close() };
+  return { ...openPostgresGrants({ db, log: silent, revocations }), close: () => db.close() };
 }
 
 /** One thing that may succeed once. */

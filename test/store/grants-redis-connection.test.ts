@@ -10,6 +10,7 @@ import type { GrantStore } from "../../src/store/grants.ts";
 import { openRedisGrants } from "../../src/store/grants-redis.ts";
 import { redisBinary } from "../ladder.ts";
 import { freePort, ownRedis, withoutRedis } from "../support.ts";
+import { nothingRevoked } from "./grants-races.ts";
 import { admin, startCluster, until } from "./redis-cluster.ts";
 
 const skip = await withoutRedis();
@@ -19,7 +20,7 @@ const unavailable = { code: "store_unavailable", status: 503 };
 async function openOn(t: TestContext, ...urls: readonly string[]): Promise<{ store: GrantStore; lines: string[] }> {
   const lines: string[] = [];
   const log = createLog({ level: "info", pretty: false, sink: { write: (line) => void lines.push(line) } });
-  const store = await openRedisGrants({ urls, log });
+  const store = await openRedisGrants({ urls, log, revocations: nothingRevoked });
   t.after(() => store.close());
   return { store, lines };
 }

@@ -31,9 +31,10 @@ function groundAt(urls: readonly string[], nodes: readonly Redis[]): Ground {
 }
 
 async function readAny(node: Redis, key: string): Promise<string> {
-  return (await node.type(key)) === "hash"
-    ? JSON.stringify(await node.hgetall(key))
-    : String((await node.getBuffer(key))?.toString("latin1"));
+  const type = await node.type(key);
+  if (type === "hash") return JSON.stringify(await node.hgetall(key));
+  if (type === "zset") return JSON.stringify(await node.zrange(key, "0", "-1"));
+  return String((await node.getBuffer(key))?.toString("latin1"));
 }
 
 const shared = skip === false ? await testRedis() : undefined;
@@ -42,6 +43,7 @@ contract({
   name: "Redis",
   skip,
   rotations: 5000,
+  sessions: 5000,
   ground: async () => groundAt([shared?.url ?? ""], sharedNodes),
 });
 
@@ -50,6 +52,7 @@ contract({
   name: "Redis Cluster",
   skip,
   rotations: 500,
+  sessions: 500,
   async ground() {
     const urls = (await cluster) ?? [];
     return groundAt(urls, urls.map(admin));

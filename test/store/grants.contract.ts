@@ -4,6 +4,7 @@ import { familiesContract } from "./grants-families.contract.ts";
 import type { Contract } from "./grants-ground.ts";
 import { mergingContract } from "./grants-merging.contract.ts";
 import { recordsContract } from "./grants-records.contract.ts";
+import { revocationsContract } from "./grants-revocations.contract.ts";
 import { sessionsContract } from "./grants-sessions.contract.ts";
 import { wholeContract } from "./grants-whole.contract.ts";
 
@@ -11,6 +12,7 @@ export function contract(contract: Contract): void {
   describe(`${contract.name}: records`, { skip: contract.skip, concurrency: 4 }, () => recordsContract(contract));
   describe(`${contract.name}: Grants`, { skip: contract.skip, concurrency: 4 }, () => mergingContract(contract));
   describe(`${contract.name}: sessions`, { skip: contract.skip, concurrency: 4 }, () => sessionsContract(contract));
+  describe(`${contract.name}: revoking`, { skip: contract.skip, concurrency: 4 }, () => revocationsContract(contract));
   describe(`${contract.name}: families`, { skip: contract.skip, concurrency: 4 }, () => familiesContract(contract));
   describe(`${contract.name}: the whole store`, { skip: contract.skip }, () => wholeContract(contract));
 }

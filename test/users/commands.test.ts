@@ -11,13 +11,15 @@ import { openDb } from "../../src/store/db.ts";
 import { userCommands } from "../../src/users/commands.ts";
 import { openHasher } from "../../src/users/hasher.ts";
 import { createUsers } from "../../src/users/user.ts";
+import { revocationGround } from "../revocations/ground.ts";
 import { testDatabase } from "../support.ts";
 
 const log = createLog({ level: "silent", pretty: false });
 const { connection } = await testDatabase();
 const db = openDb({ connection, max: 4, log });
 const hasher = await openHasher({ log, children: 1, parameters: { memoryKiB: 64, passes: 1, lanes: 1 } });
-const users = createUsers({ db, hasher, record });
+const { revocations } = await revocationGround(connection);
+const users = createUsers({ db, hasher, record, revocations });
 const folder = await mkdtemp(join(tmpdir(), "signet-commands-"));
 after(async () => {
   await hasher.close();

@@ -7,6 +7,7 @@ import { createLog } from "../../src/log.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openHasher } from "../../src/users/hasher.ts";
 import { createUsers, type User } from "../../src/users/user.ts";
+import { revocationGround } from "../revocations/ground.ts";
 import { testDatabase } from "../support.ts";
 
 const log = createLog({ level: "silent", pretty: false });
@@ -14,7 +15,8 @@ const { connection } = await testDatabase();
 const db = openDb({ connection, max: 8, log });
 /** Weak on purpose: what is tested here is not the hash. */
 const weak = await openHasher({ log, children: 1, parameters: { memoryKiB: 64, passes: 1, lanes: 1 } });
-const users = createUsers({ db, hasher: weak, record });
+const { revocations } = await revocationGround(connection);
+const users = createUsers({ db, hasher: weak, record, revocations });
 after(async () => {
   await weak.close();
   await db.close();
@@ -188,6 +190,7 @@ test("a change whose audit row cannot be written does not happen", async () => {
   const broken = createUsers({
     db,
     hasher: weak,
+    revocations,
     record: async () => {
       throw new Error("the trail is full");
     },
@@ -254,6 +257,7 @@ test("T-ENUM-6: unknown, disabled, passwordless and wrong fail alike, and each c
   const counted = createUsers({
     db,
     record,
+    revocations,
     hasher: {
       ...weak,
       verify: (hash, password) => {
@@ -284,7 +288,7 @@ test("T-ENUM-6: unknown, disabled, passwordless and wrong fail alike, and each c
 test("T-PW-7: a sign-in after the parameters rose stores a new hash once, and a failed one does not", async () => {
   const stronger = await openHasher({ log, children: 1, parameters: { memoryKiB: 128, passes: 2, lanes: 1 } });
   after(() => stronger.close());
-  const later = createUsers({ db, hasher: stronger, record });
+  const later = createUsers({ db, hasher: stronger, record, revocations });
   const user = await aUser();
   const hashOf = async (): Promise<string> => {
     const [row] = await db.query<{ password_hash: string }>("select password_hash from users where id = $1", [user.id]);
@@ -306,6 +310,7 @@ test("T-PW-7: a sign-in whose new hash cannot be made succeeds all the same", as
   const busy = createUsers({
     db,
     record,
+    revocations,
     hasher: {
       ...weak,
       needsRehash: () => true,
