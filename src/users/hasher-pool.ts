@@ -6,10 +6,12 @@ import type { HashCall, HashReply } from "./hasher-child.ts";
 
 /** A queue that is longer than this cannot be worked off in the time that people are asked to wait. */
 const QUEUE_MAX = 50;
-/** Every call is answered before three seconds are over, waiting and hashing together. */
-const ANSWER_MS = 2750;
+/** A sign-in is answered before three seconds are over: waiting and hashing together take this, the page around them has the rest. */
+const ANSWER_MS = 2500;
 /** A child that has not answered one call in this time hangs; a hash takes 20 to 50 ms, and up to a second beside saturated cores. */
 const HANG_MS = 2000;
+/** The first call also pays for the pages that the child touches for the first time; on a busy machine an impatient end would never let one begin. */
+const FIRST_CALL_MS = 10_000;
 /** A child that is not ready after this time never will be. */
 const READY_MS = 30_000;
 /** A child that dies at once is not started in a tight loop. */
@@ -47,6 +49,7 @@ interface Job {
 interface Child {
   readonly handle: ChildHandle;
   isReady: boolean;
+  hasAnswered: boolean;
   job: Job | undefined;
   /** Aborted when the child has done what it is being waited for: becoming ready, then each call. */
   awaited: AbortController;
@@ -125,7 +128,7 @@ function addChild(state: State): void {
     onReply: (reply) => take(state, child, reply),
     onGone: (reason) => lose(state, child, reason),
   });
-  const child: Child = { handle, isReady: false, job: undefined, awaited: new AbortController() };
+  const child: Child = { handle, isReady: false, hasAnswered: false, job: undefined, awaited: new AbortController() };
   state.children.add(child);
   endUnlessAnswered(child, READY_MS);
 }
@@ -134,7 +137,7 @@ function give(child: Child, job: Job): void {
   child.job = job;
   child.awaited = new AbortController();
   child.handle.send(job.call);
-  endUnlessAnswered(child, HANG_MS);
+  endUnlessAnswered(child, child.hasAnswered ? HANG_MS : FIRST_CALL_MS);
 }
 
 /** The caller may have been answered earlier; the child is judged by its own time. */
@@ -153,6 +156,7 @@ function take(state: State, child: Child, reply: HashReply): void {
   } else {
     const { job } = child;
     child.job = undefined;
+    child.hasAnswered = true;
     state.restartMs = RESTART_MS_MIN;
     if (job?.call.id === reply.id) settle(job, reply);
   }
