@@ -255,7 +255,7 @@ function failure(error: unknown, env: NodeJS.ProcessEnv, io: CommandIo): ExitCod
 
 function standardIo(): Omit<CommandIo, "isJson"> {
   // `signet client list | head -1` closes the pipe early: that is no failure.
-  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => undefined);
+  process.stdout.on("error", () => undefined);
   return {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),

@@ -10,6 +10,8 @@ import { CHECKOUT, type Missing, openLadder, SERVICES_VARIABLE, type Services } 
 /** A file that hangs fails after this time and is named. The launcher's rows take 240 s beside a busy machine (measured), so the bound lies far above. */
 const FILE_MS = 600_000;
 const LONG_FILE_MS = 2_400_000;
+/** Whoever wants the run to be shorter begins with these. */
+const SLOWEST_SHOWN = 12;
 
 interface Outcome {
   readonly name: string;
@@ -22,6 +24,8 @@ interface Totals {
   /** node:test's own closing lines: tests 12, pass 11, ... */
   readonly lines: readonly string[];
   readonly tests: number;
+  /** The files that took longest, the slowest first. */
+  readonly slowest: readonly { readonly file: string; readonly seconds: number }[];
 }
 interface Check {
   readonly name: string;
@@ -123,11 +127,21 @@ async function runFiles(options: {
     file: event.file === undefined ? "" : relative(CHECKOUT, event.file),
     reason,
   });
+  const times = new Map<string, { began: number; ended: number }>();
+  stream.on("test:dequeue", ({ name }) => {
+    if (options.files.includes(name)) times.set(name, { began: performance.now(), ended: performance.now() });
+  });
+  const touch = (file: string | undefined): void => {
+    const time = times.get(file ?? "");
+    if (time !== undefined) time.ended = performance.now();
+  };
   stream.on("test:pass", (event) => {
+    touch(event.file);
     const why = event.skip ?? event.todo;
     if (why !== undefined && why !== false) skipped.push(outcome(event, why === true ? "no reason given" : why));
   });
   stream.on("test:fail", (event) => {
+    touch(event.file);
     // A test marked todo may fail; it is no pass either, and is named with the skipped ones.
     if (event.todo !== undefined && event.todo !== false) skipped.push(outcome(event, `todo: ${event.todo}`));
     else failed.push(outcome(event, event.details.error.message));
@@ -138,7 +152,11 @@ async function runFiles(options: {
   const printed = stream.compose(new spec());
   for await (const chunk of printed) process.stdout.write(chunk as string);
   const tests = Number(lines.find((line) => line.startsWith("tests "))?.slice(6) ?? 0);
-  return { failed, skipped, lines, tests };
+  const slowest = [...times]
+    .map(([file, { began, ended }]) => ({ file: relative(CHECKOUT, file), seconds: (ended - began) / 1000 }))
+    .sort((one, other) => other.seconds - one.seconds)
+    .slice(0, SLOWEST_SHOWN);
+  return { failed, skipped, lines, tests, slowest };
 }
 
 /** Why the run is not a success, one sentence each; empty means that it is one. */
@@ -174,6 +192,8 @@ function report(options: {
   for (const { name, file, reason } of totals.skipped) console.log(`  - ${file}: ${name} [${reason}]`);
   if (totals.failed.length > 0) console.log(`\nfailed (${totals.failed.length}):`);
   for (const { name, file, reason } of totals.failed) console.log(`  ✖ ${file}: ${name} [${reason.split("\n")[0]}]`);
+  console.log(`\nslowest files (${totals.slowest.length}):`);
+  for (const { file, seconds } of totals.slowest) console.log(`  ${seconds.toFixed(1).padStart(6)} s  ${file}`);
   console.log("");
   for (const line of totals.lines) console.log(`# ${line}`);
   if (totals.lines.length === 0) console.log("# tests 0\n# pass 0\n# fail 0");

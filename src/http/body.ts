@@ -12,6 +12,7 @@ export interface Form {
   field(name: string): string | undefined;
   /** All values of a field that may repeat (checkboxes). */
   fields(name: string): readonly string[];
+  readonly names: readonly string[];
   /** All of it, encoded again, for a form that is passed on. */
   readonly encoded: string;
 }
@@ -22,8 +23,18 @@ export function checkFormType(ctx: Context): void {
   if (!isPlain || !ctx.is("application/x-www-form-urlencoded")) throw new AppError("body_type_unsupported");
 }
 
-/** Reads a posted form. A field that may stand once and stands twice is refused, as one that two readers could read differently. */
+/** Reads a form of our own pages. Names with brackets are lists to some readers and nothing to us: nothing of ours sends them. */
 export async function readForm(ctx: Context, repeatable: readonly string[] = []): Promise<Form> {
+  const form = await readParameters(ctx, repeatable);
+  if (form.names.some((name) => /[[\]]/.test(name))) throw new AppError("request_malformed", "a field is a list");
+  return form;
+}
+
+/**
+ * Reads posted parameters, unknown ones too (RFC 6749 section 3.1). One that may stand once and stands twice is refused, as one that two readers
+ * could read differently.
+ */
+export async function readParameters(ctx: Context, repeatable: readonly string[] = []): Promise<Form> {
   checkFormType(ctx);
   const text = await rawBody(ctx.req, { limit: BODY_BYTES_MAX, length: ctx.request.length, encoding: "utf8" }).catch(
     (error: unknown) => {
@@ -41,6 +52,7 @@ export async function readForm(ctx: Context, repeatable: readonly string[] = [])
   return {
     field: (name) => parameters.get(name) ?? undefined,
     fields: (name) => parameters.getAll(name),
+    names: [...seen],
     encoded: parameters.toString(),
   };
 }

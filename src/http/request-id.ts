@@ -6,6 +6,8 @@ import { randomText } from "../secrets.ts";
 
 /** 9 random bytes, 12 characters: short enough to read out, and no two of a day are the same. */
 const ID_BYTES = 9;
+/** No page's own name is as long; ids of 126 random bits and more are. */
+const LONG_SEGMENT = /\/[A-Za-z0-9_-]{21,}(?=\/|$)/g;
 
 /** Never taken from the request: a caller who chooses ids could hide among others. Writes the access log when the answer is done. */
 export function requestId(log: Log): Middleware {
@@ -23,7 +25,7 @@ export function requestId(log: Log): Middleware {
         log.info("request", {
           request_id: id,
           method: ctx.method,
-          path: ctx.path,
+          path: pathForLog(ctx.path),
           status: ctx.status,
           ms,
           address: ctx.ip,
@@ -31,6 +33,11 @@ export function requestId(log: Log): Middleware {
       }
     }
   };
+}
+
+/** A sign-in is named in its address by what its cookie holds: the log tells which page it was, and by the request's id which request (T-LOG-2). */
+function pathForLog(path: string): string {
+  return path.replace(LONG_SEGMENT, "/:id");
 }
 
 /** The id of the request that the context belongs to. */

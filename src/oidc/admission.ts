@@ -3,7 +3,7 @@ import type { Context, Middleware, Next } from "koa";
 import compose from "koa-compose";
 import type { Clients } from "../clients/client.ts";
 import { AppError } from "../errors.ts";
-import { BODY_BYTES_MAX, checkFormType, readForm } from "../http/body.ts";
+import { BODY_BYTES_MAX, checkFormType, readParameters } from "../http/body.ts";
 import { ROUTES } from "./provider.ts";
 
 /** With the cookies of a browser the headers must stay below 16 KiB, and a hint of 2 KiB has room here. */
@@ -105,7 +105,7 @@ async function countChunks(ctx: Context, next: Next): Promise<void> {
 async function continueByGet(ctx: Context, next: Next): Promise<void> {
   const isTheirs = ctx.path === ROUTES.authorization || ctx.path === ROUTES.end_session;
   if (!isTheirs || ctx.method !== "POST") return next();
-  const { encoded } = await readForm(ctx, ["resource"]);
+  const { encoded } = await readParameters(ctx, ["resource"]);
   const target = `${ctx.path}?${encoded}`;
   if (target.length > TARGET_CHARS_MAX) throw new AppError("body_too_large");
   ctx.status = 303;

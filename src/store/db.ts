@@ -57,6 +57,7 @@ export type DbConnection =
 interface Room {
   readonly log: Log;
   readonly open: () => pg.Pool;
+  readonly max: number;
   pool: pg.Pool;
   silentUntilMs: number;
   isClosed: boolean;
@@ -78,7 +79,7 @@ export function openDb(options: { connection: DbConnection; max: number; log: Lo
     pool.on("error", (error) => options.log.warn("an idle database connection broke", { error: error.message }));
     return pool;
   };
-  const room: Room = { log: options.log, open, pool: open(), silentUntilMs: 0, isClosed: false };
+  const room: Room = { log: options.log, open, max: options.max, pool: open(), silentUntilMs: 0, isClosed: false };
   return {
     query: (text, parameters = []) => query(room, text, parameters),
     transaction: (work, { patienceMs } = { patienceMs: 0 }) => transact(room, work, patienceMs),
@@ -101,14 +102,23 @@ async function query<T extends Row>(room: Room, text: string, parameters: readon
     return withClient(room, (lease, timeoutMs) => ask<T>(room, lease, { text, parameters, timeoutMs }));
   };
   try {
-    return await once().catch((error: unknown) => {
-      // The connection was cut, by a restart or by whoever guards the server: another one may hold (T-REL-9).
-      if (isCut(error) && READ.test(text)) return once();
-      throw error;
-    });
+    // The connection was cut, by a restart or by whoever guards the server: another one may hold (T-REL-9).
+    return await again(room, once, () => READ.test(text));
   } catch (error) {
     throw asUnavailable(error) ?? error;
   }
+}
+
+/** Cut connections show only when they are used, so each of the pool may have to be found out before a new one is made. */
+async function again<T>(room: Room, once: () => Promise<T>, mayRepeat: () => boolean): Promise<T> {
+  for (let attempt = 0; attempt < room.max; attempt += 1) {
+    try {
+      return await once();
+    } catch (error) {
+      if (!isCut(error) || !mayRepeat()) throw error;
+    }
+  }
+  return once();
 }
 
 async function transact<T>(room: Room, work: (tx: Queries) => Promise<T>, patienceMs: number): Promise<T> {
@@ -121,11 +131,8 @@ async function transact<T>(room: Room, work: (tx: Queries) => Promise<T>, patien
     });
   };
   try {
-    return await once().catch((error: unknown) => {
-      // Of a connection that was cut before it began nothing had been asked.
-      if (!hasBegun && isCut(error)) return once();
-      throw error;
-    });
+    // Of a connection that was cut before it began nothing had been asked.
+    return await again(room, once, () => !hasBegun);
   } catch (error) {
     throw asUnavailable(error) ?? error;
   }

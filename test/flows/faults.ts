@@ -14,6 +14,9 @@ import { type Answer, atEnd, type Client, eventually } from "../support.ts";
 const run = promisify(execFile);
 const quiet = createLog({ level: "silent", pretty: false });
 
+/** A question to a store is several steps where the control is one. */
+const CONTROLS = 3;
+
 /** A store that the test may do anything to. */
 export interface Victim {
   /** For DATABASE_URL or REDIS_URL. */
@@ -86,6 +89,7 @@ export async function ownRedisVictim(args: readonly string[] = []): Promise<(Vic
     freeze: async () => void send(pid, "SIGSTOP"),
     thaw: async () => void send(pid, "SIGCONT"),
     async start() {
+      if (send(pid, 0)) return;
       const place = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
       const child = spawn(found.binary, [...place, ...args], {
         stdio: "ignore",
@@ -216,7 +220,10 @@ export async function askAll(
       const { status, location = "", text } = answer;
       throw new Error(`${title}, ${name}: ${reason}\n${status} ${location} ${text.slice(0, 400)}`);
     }
-    assert.ok(ms <= options.boundMs + slowness, `${title}, ${name}: ${ms} ms, the control took ${slowness} ms`);
+    assert.ok(
+      ms <= options.boundMs + CONTROLS * slowness,
+      `${title}, ${name}: ${ms} ms, the control took ${slowness} ms`,
+    );
   }
   return rows;
 }

@@ -35,7 +35,7 @@ const strict = createOutgoing({ allow: [], isDevelopment: false });
 const allowing = (...allow: string[]): Outgoing => createOutgoing({ allow, isDevelopment: false });
 const refusal = (error: unknown): boolean => error instanceof OutgoingError;
 
-test("no special-use address is asked, however it is written: nothing connects (T-SSRF-1 to T-SSRF-6)", async () => {
+test("no special-use address is asked, however it is written: nothing connects (T-SSRF-1..6)", async () => {
   const { port, connections } = await listen((_request, response) => response.end("secret"));
   const addresses: Readonly<Record<string, readonly string[]>> = {
     "T-SSRF-1": [

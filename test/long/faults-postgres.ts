@@ -34,6 +34,8 @@ const REFUSING_MS = 1000;
 const HANGING_MS = 3000;
 const BACK_MS = 3000;
 
+// Asked before the first test: a pause between two of them would look like the end of the file.
+const skip = await withoutRedis();
 const postgres = await ownPostgres();
 afterEach(async () => {
   // A test that failed midway must not take the others with it.
@@ -202,7 +204,7 @@ test("Postgres hangs: the same within three seconds, and as soon as it goes on, 
 });
 
 test("with Redis for what expires, a dead or hanging Postgres costs what concerns a user and nothing else (T-REL-8, T-REL-11)", {
-  skip: await withoutRedis(),
+  skip,
 }, async () => {
   const journey = await opened("redis");
   for (const [what, hurt, heal, boundMs] of [
@@ -225,6 +227,40 @@ test("with Redis for what expires, a dead or hanging Postgres costs what concern
     await backAfter("refresh", BACK_MS, ready.refresh);
     await backAfter("readiness", BACK_MS, () => journey.client().get("/health/ready"));
   }
+});
+
+test("connections that are cut again and again cost hardly a request, and never the process (T-REL-9)", async () => {
+  const journey = await opened("postgres");
+  const { web, client, party } = journey;
+  const config = await party(web);
+  const tokens = await tokensOf(client(), config);
+  let [isOver, asked, failed] = [false, 0, 0];
+  const worker = async (): Promise<void> => {
+    const at = client();
+    while (!isOver) {
+      const answer = await at.get("/userinfo", { authorization: `Bearer ${tokens.access_token}` });
+      asked += 1;
+      if (answer.status !== 200) failed += 1;
+    }
+  };
+  const workers = [worker(), worker(), worker(), worker()];
+  let cut = 0;
+  await asOwner({ ...postgres.connection, database: "faults_postgres" }, async (owner) => {
+    for (let round = 0; round < 3; round += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      const { rowCount } = await owner.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+      );
+      cut += rowCount ?? 0;
+    }
+  });
+  isOver = true;
+  await Promise.all(workers);
+  for (const line of journey.lines.filter((line) => line.includes('"refused"')).slice(-3))
+    console.log(`#   ${line.trim()}`);
+  console.log(`#   ${cut} connections cut under ${asked} requests: ${failed} failed`);
+  assert.ok(cut >= 3 && asked > 30, `${cut} cuts, ${asked} requests`);
+  assert.ok(failed <= Math.ceil(asked / 1000), `${failed} of ${asked} failed`);
 });
 
 test("a locked table makes sign-ins wait two seconds and then 503; tokens and keys do not notice (T-REL-10)", async () => {
