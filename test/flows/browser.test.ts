@@ -3,17 +3,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
 import { engines, withoutChromium } from "../support.ts";
-import { type RelyingParty, startRelyingParty } from "./apps.ts";
+import { startRelyingParty } from "./apps.ts";
 import { beginJourney, EMAIL, type Journey, PASSWORD } from "./journey.ts";
 import { allow, fillSignIn, visit } from "./visit.ts";
 
 const OTHER_PASSWORD = "another correct horse battery";
 const noBrowser = await withoutChromium();
-
-interface Ground {
-  readonly journey: Journey;
-  readonly app: RelyingParty;
-}
 
 /** Where the keyboard is, with what shows it. */
 async function focused(page: Page): Promise<{ name: string; outline: number }> {
@@ -41,21 +36,17 @@ for (const { engine, skip } of await engines()) {
   const skipped = skip === false ? noBrowser : skip;
   /** Forms, scripts and the policy know nothing of the store. */
   const isEngineOfPages = engine === "postgres";
-  const begin = async (): Promise<Ground> => {
-    const journey = await beginJourney(engine);
-    return { journey, app: await startRelyingParty(journey) };
-  };
-  const ground = skipped === false ? begin() : undefined;
-  const opened = async (): Promise<Ground> => {
-    if (ground === undefined) throw new Error("skipped");
-    return ground;
+  const begun = skipped === false ? beginJourney(engine) : undefined;
+  const opened = async (): Promise<Journey> => {
+    if (begun === undefined) throw new Error("skipped");
+    return begun;
   };
 
   for (const javaScriptEnabled of isEngineOfPages ? [true, false] : [true])
     test(`the keyboard alone signs in and consents, ${javaScriptEnabled ? "with" : "without"} JavaScript (${engine})`, {
       skip: skipped,
     }, async () => {
-      const { journey } = await opened();
+      const journey = await opened();
       const app = await startRelyingParty(journey);
       const { page, complaints, close } = await visit({ javaScriptEnabled });
       await page.goto(app.login());
@@ -87,7 +78,7 @@ for (const { engine, skip } of await engines()) {
   test(`another account signs the first one out by a page that sends itself (T-HDR-2, ${engine})`, {
     skip: skipped,
   }, async () => {
-    const { journey } = await opened();
+    const journey = await opened();
     const app = await startRelyingParty(journey);
     const other = `second-${engine}@lindqvist.example`;
     const otherId = await journey.createUser(other, OTHER_PASSWORD);
@@ -116,7 +107,7 @@ for (const { engine, skip } of await engines()) {
   if (!isEngineOfPages) continue;
 
   test("form_post brings the answer to the app under our policy (T-HDR-2)", { skip: skipped }, async () => {
-    const { journey } = await opened();
+    const journey = await opened();
     const app = await startRelyingParty(journey);
     const { page, complaints, close } = await visit();
     await page.goto(app.login({ response_mode: "form_post" }));
@@ -135,7 +126,7 @@ for (const { engine, skip } of await engines()) {
     test(`signing out at the app takes ${javaScriptEnabled ? "no click with" : "one click without"} JavaScript (T-HDR-2)`, {
       skip: skipped,
     }, async () => {
-      const { journey } = await opened();
+      const journey = await opened();
       const app = await startRelyingParty(journey);
       const { page, complaints, close } = await visit({ javaScriptEnabled });
       await page.goto(app.login());
@@ -158,7 +149,7 @@ for (const { engine, skip } of await engines()) {
   test("a logout that nobody proved asks, and leads to the app or to a page of ours", {
     skip: skipped,
   }, async () => {
-    const { journey } = await opened();
+    const journey = await opened();
     const app = await startRelyingParty(journey);
     const { page, complaints, close } = await visit();
     await page.goto(app.login());

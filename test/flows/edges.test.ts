@@ -411,7 +411,7 @@ test("discovery promises what there is and nothing else (RFC 8414 section 2, Ope
   }
 });
 
-test("an answer names us, on success and on error, in the address and in a form (RFC 9207 section 2)", async () => {
+test("an answer names us, on success and on error, in the address and in a form (RFC 9207 section 2, T-XSS-2)", async () => {
   const { client, web, party, issuer } = await journey;
   const browser = client();
   await signIn(browser, await party(web), { scope: "openid" });
@@ -434,11 +434,12 @@ test("an answer names us, on success and on error, in the address and in a form 
   }
 });
 
-test("a page speaks the language that the app asks for, as far as we have it", async () => {
+test("a page speaks the language that the app asks for, as far as we have it, and shows no other (T-XSS-6)", async () => {
   const { client, web } = await journey;
   const languageOf = async (locales: string): Promise<string> => {
     const browser = client();
     const page = await browser.follow(await browser.get(authorizeUrl(web, { ui_locales: locales }), BROWSER));
+    assert.equal(page.text.includes("alert(1)"), false);
     return /<html lang="([^"]*)"/.exec(page.text)?.[1] ?? "";
   };
   for (const [locales, language] of [
@@ -563,7 +564,7 @@ test("a sign-in form is read exactly or refused: size, type, fields, step, brows
     ["the origin null", 403, encoded(right), { origin: "null" }],
     ["another site", 403, encoded(right), { "sec-fetch-site": "cross-site" }],
     ["a neighbour of the site", 403, encoded(right), { "sec-fetch-site": "same-site" }],
-    ["an e-mail as a list", 401, encoded(right.map(([name, value]) => [name === "email" ? "email[]" : name, value]))],
+    ["an e-mail as a list", 400, encoded(right.map(([name, value]) => [name === "email" ? "email[]" : name, value]))],
   ];
   for (const [name, status, body, headers] of rows) assert.equal(await send(body, headers), status, name);
   // Another browser, and this browser at another sign-in's address: the cookie decides, and it does not fit.
@@ -583,6 +584,45 @@ test("a sign-in form is read exactly or refused: size, type, fields, step, brows
   await browser.follow(sent);
   const late = await browser.post(other.action, Object.fromEntries(Object.entries(other.fields)), BROWSER);
   assert.ok([303, 400].includes(late.status));
+});
+
+test("an interaction cookie that was tampered with opens no step (T-SESS-10)", async () => {
+  const { client, web } = await journey;
+  const browser = client();
+  const login = await browser.follow(await browser.get(authorizeUrl(web, { login_hint: SCRIPT }), BROWSER));
+  assert.equal(login.status, 200);
+  const path = new URL(login.url).pathname;
+  const find = (name: string): string =>
+    [...browser.cookies.values()].find((cookie) => cookie.name === name)?.value ?? "";
+  const [value, signature] = [find("signet_interaction"), find("signet_interaction.sig")];
+  assert.ok(value !== "" && signature !== "");
+  const stranger = `${value.slice(0, -1)}${value.endsWith("A") ? "B" : "A"}`;
+  const rows: readonly (readonly [string, number, string])[] = [
+    ["as it was given", 200, `signet_interaction=${value}; signet_interaction.sig=${signature}`],
+    ["without a signature", 400, `signet_interaction=${value}`],
+    ["with an empty one", 400, `signet_interaction=${value}; signet_interaction.sig=`],
+    ["with another key's", 400, `signet_interaction=${value}; signet_interaction.sig=${"A".repeat(signature.length)}`],
+    ["changed", 400, `signet_interaction=${stranger}; signet_interaction.sig=${signature}`],
+    [
+      "twice, the false one first",
+      400,
+      `signet_interaction=x; signet_interaction=${value}; signet_interaction.sig=${signature}`,
+    ],
+    ["of 8 KiB", 400, `signet_interaction=${"a".repeat(8192)}; signet_interaction.sig=${signature}`],
+    ["of separators", 400, ";;=;signet_interaction;="],
+  ];
+  for (const [name, status, cookie] of rows)
+    assert.equal((await client().get(path, { ...BROWSER, cookie })).status, status, name);
+});
+
+test("what an app says about a person is shown as text (T-XSS-3)", async () => {
+  const { client, web } = await journey;
+  const browser = client();
+  for (const hint of [SCRIPT, "' onfocus=alert(1) '", "#{7*7}", "{{7*7}}", "</title><script>alert(1)</script>"]) {
+    const page = await browser.follow(await browser.get(authorizeUrl(web, { login_hint: hint }), BROWSER));
+    assert.equal(form(page.text, 'name="password"').fields["email"], hint);
+    assert.equal(page.text.includes("<script>alert"), false);
+  }
 });
 
 // --- What is cheap stays cheap -------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 /** What the hostile table stands on: a furnished server, a browser that is signed in, tokens of every kind. */
 import { createHash, createHmac, generateKeyPairSync, type KeyObject, randomUUID, sign } from "node:crypto";
 import * as openid from "openid-client";
-import type { Engine } from "../support.ts";
-import { API, beginJourney, CALLBACK, type Journey, type Registered, signIn, tokensOf } from "./journey.ts";
+import { API, CALLBACK, type Journey, type Registered, signIn, tokensOf } from "./journey.ts";
 
 export const VERIFIER = "v".repeat(43);
 export const CHALLENGE = createHash("sha256").update(VERIFIER).digest("base64url");
@@ -33,8 +32,7 @@ export interface Ground {
   assertion(claims?: Readonly<Record<string, unknown>>, header?: Readonly<Record<string, unknown>>): string;
 }
 
-export async function prepareGround(engine: Engine): Promise<Ground> {
-  const journey = await beginJourney(engine);
+export async function prepareGround(journey: Journey): Promise<Ground> {
   const { party, web, machine, register, client, issuer, service } = journey;
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const granted = [{ identifier: API, scopes: ["read:things"], default: true }];

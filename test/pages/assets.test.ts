@@ -32,7 +32,7 @@ after(() => server.close());
 const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
 for (const name of names)
-  test(`${name} is served under a name with its hash, immutable and with its type`, async () => {
+  test(`${name} is served under a name with its hash, immutable and with its type (T-XSS-7)`, async () => {
     const path = assets.url(name);
     const response = await fetch(base + path);
     const body = Buffer.from(await response.arrayBuffer());

@@ -1,0 +1,102 @@
+/** Every page in a browser: axe-core finds nothing, nothing sticks out at 320 px. With PICTURES=<folder> each is also drawn, to be looked at. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { AxeResults } from "axe-core";
+import type { Page } from "playwright-core";
+import { ownRedis, startSignet, withoutChromium } from "../support.ts";
+import { furnish } from "./journey.ts";
+import { furnishGallery, type Gallery, PAGES, SETUP_DONE, type Shown } from "./pages.ts";
+import { fillSignIn, visit } from "./visit.ts";
+
+const skip = await withoutChromium();
+const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const pictures = process.env["PICTURES"];
+const NARROW = { width: 320, height: 700 };
+const PHONE = { width: 390, height: 844 };
+const DESKTOP = { width: 1280, height: 800 };
+const LOOK = { bypassCSP: true, viewport: DESKTOP, reducedMotion: "reduce" } as const;
+
+/** What axe-core finds, its best practices and the target size of WCAG 2.2 included. */
+async function findings(page: Page): Promise<readonly string[]> {
+  await page.evaluate(axeSource);
+  const results = await page.evaluate(() => {
+    const axe = Reflect.get(globalThis, "axe") as { run(context: Document, options: object): Promise<AxeResults> };
+    return axe.run(document, { rules: { "target-size": { enabled: true } }, resultTypes: ["violations"] });
+  });
+  return results.violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)}`));
+}
+
+/** What is wider than the window, if anything is. */
+async function stickingOut(page: Page): Promise<readonly string[]> {
+  return page.evaluate(() => {
+    if (document.documentElement.scrollWidth <= innerWidth) return [];
+    const all = [...document.querySelectorAll("body *")];
+    return all
+      .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+      .map((one) => one.outerHTML.slice(0, 120));
+  });
+}
+
+async function draw(page: Page, name: string, language: string): Promise<void> {
+  if (pictures === undefined) return;
+  for (const [width, viewport] of Object.entries({ narrow: NARROW, phone: PHONE, desktop: DESKTOP })) {
+    for (const colorScheme of ["light", "dark"] as const) {
+      if (colorScheme === "dark" && (width === "narrow" || language !== "en")) continue;
+      await page.setViewportSize(viewport);
+      await page.emulateMedia({ colorScheme });
+      const path = join(pictures, `${name}-${language}-${width}-${colorScheme}.png`);
+      await page.screenshot({ path, fullPage: width !== "desktop" });
+    }
+  }
+}
+
+async function examine(page: Page, name: string, language: string): Promise<void> {
+  assert.equal(await page.getAttribute("html", "lang"), language);
+  assert.deepEqual(await findings(page), [], `${name}, ${language}`);
+  await page.setViewportSize(NARROW);
+  assert.deepEqual(await stickingOut(page), [], `${name}, ${language}, at ${NARROW.width} px`);
+  await draw(page, name, language);
+  await page.setViewportSize(DESKTOP);
+}
+
+/** In English and light, then the same page in German and dark: words and structure do not depend on colours, nor colours on words. */
+async function examineBoth(shown: Shown, gallery: Gallery): Promise<void> {
+  const { page, close } = await visit({ ...LOOK, colorScheme: "light" });
+  await shown.open(page, gallery);
+  await examine(page, shown.name, "en");
+  // The owner is made once; in the other language there is no second one.
+  if (shown !== SETUP_DONE) {
+    await page.context().addCookies([{ name: "signet_language", value: "de", url: page.url() }]);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.reload();
+    await examine(page, shown.name, "de");
+  }
+  await close();
+}
+
+const gallery = skip === false ? furnishGallery() : undefined;
+
+for (const shown of [...PAGES, SETUP_DONE])
+  test(`the page ${shown.name} is accessible and fits`, { skip }, async () => {
+    if (gallery === undefined) throw new Error("skipped");
+    await examineBoth(shown, await gallery);
+  });
+
+test("the page of a store that is gone is accessible and fits", { skip }, async (t) => {
+  const own = await ownRedis();
+  if (own === undefined) return t.skip("no Redis to take away");
+  const journey = await furnish(await startSignet({ engine: "postgres", env: { REDIS_URL: own.url } }));
+  const { page, close } = await visit(LOOK);
+  const query = { client_id: journey.web.id, response_type: "code", redirect_uri: "https://app.example/callback" };
+  const pkce = { code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", code_challenge_method: "S256" };
+  await page.goto(`${journey.issuer}/authorize?${new URLSearchParams({ ...query, ...pkce, scope: "openid" })}`);
+  await own.close();
+  await fillSignIn(page);
+  await page.waitForSelector(".copy-value");
+  assert.match(await page.title(), /^A part of this service is not answering/);
+  await examine(page, "store-unavailable", "en");
+  await close();
+});
