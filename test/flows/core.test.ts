@@ -152,6 +152,18 @@ for (const { engine, skip } of await engines()) {
         );
       }
       assert.deepEqual(pages[0], pages[1]);
+      // A hint of somebody who is not signed in here: whoever it is, the answer is the same.
+      const hinted = [];
+      for (const email of [EMAIL, OTHER_EMAIL]) {
+        const id_token_hint = await idTokenText(
+          journey,
+          await walk(journey, client(), web, { scope: "openid" }, email),
+        );
+        const quiet = await ask(journey, client(), web, { id_token_hint, prompt: "none" });
+        hinted.push([errorOf(quiet), masked(await ask(journey, client(), web, { id_token_hint }), email)]);
+      }
+      assert.deepEqual(hinted[0], hinted[1]);
+      assert.equal(hinted[0]?.[0], "login_required");
       // Somebody else may sign in all the same.
       const walked = await walk(journey, client(), web, { login_hint: EMAIL }, OTHER_EMAIL);
       assert.equal((await idTokenOf(journey, walked)).sub, otherId);
@@ -754,7 +766,7 @@ for (const { engine, skip } of await engines()) {
   // --- Signing out at the app's request ---------------------------------------------------------------------------
 
   check(
-    "a hint of this very session needs no second click, every other one asks (RP-Initiated Logout 2)",
+    "a hint of this very session needs no second click, every other one asks (RP-Initiated Logout 2, T-OUT-4)",
     async (journey) => {
       const { web, client, register } = journey;
       const leaving = { post_logout_redirect_uri: HOME, state: "a&b" };
@@ -789,6 +801,8 @@ for (const { engine, skip } of await engines()) {
       assert.match(page.text, /<html[^>]* lang="de"/);
       const done = await browser.submit(page, { logout: "yes" }, { match: "xsrf" });
       assert.deepEqual([done.status, done.location], [303, `${HOME}?state=a%26b`]);
+      const twice = await browser.submit(page, { logout: "yes" }, { match: "xsrf" });
+      assert.deepEqual([twice.status, twice.location], [400, undefined], "the same form again does nothing (T-OUT-4)");
       assert.equal(errorOf(await ask(journey, browser, web, { prompt: "none" })), "login_required");
       // Nobody is signed in any more: the same request goes on to the app, without a question to anyone (2.1).
       const again = await signOut(browser, { ...leaving, id_token_hint: hint });
@@ -852,6 +866,27 @@ for (const { engine, skip } of await engines()) {
         "client_id differs from aud",
       );
       assert.equal((await signOut(client(), { client_id: "cl_nobody", post_logout_redirect_uri: HOME })).status, 400);
+    },
+  );
+
+  checkOnce(
+    "a request from another site shows a question and ends nothing (RP-Initiated Logout 6, T-OUT-1)",
+    async (journey) => {
+      const { web, client } = journey;
+      const browser = client();
+      await walk(journey, browser, web, { scope: "openid" });
+      const foreign = { origin: "https://evil.example", "sec-fetch-site": "cross-site", accept: "text/html" };
+      for (const answer of [
+        await browser.get("/logout", foreign),
+        await browser.get(`/logout?client_id=${web.id}&logout=yes&xsrf=x`, foreign),
+        await browser.follow(await browser.post("/logout", { logout: "yes" }, foreign)),
+      ]) {
+        assert.match(answer.text, /Sign out\?/);
+        assert.equal(answer.text.includes("data-answered"), false);
+      }
+      for (const fields of [{ logout: "yes" }, { logout: "yes", xsrf: "" }, { logout: "yes", xsrf: "x".repeat(43) }])
+        assert.equal((await browser.post("/logout/confirm", fields, foreign)).status, 400);
+      assert.match((await browser.get("/account")).text, new RegExp(EMAIL));
     },
   );
 
