@@ -41,8 +41,12 @@ export interface Ground {
 
 export type Fields = Readonly<Record<string, string>>;
 
-/** Two processes of one installation. "naive" is the same server over a store that looks first and writes then; one process of it is enough to lose. */
-export async function openGround(engine: Engine, kind: "real" | "naive" = "real"): Promise<Ground> {
+/** Processes of one installation, two unless said otherwise. "naive" is the same server over a store that looks first and writes then; one process of it is enough to lose. */
+export async function openGround(
+  engine: Engine,
+  kind: "real" | "naive" = "real",
+  processes = kind === "naive" ? 1 : 2,
+): Promise<Ground> {
   const env = {
     TRUST_PROXY: "1",
     LOG_LEVEL: "warn",
@@ -51,7 +55,8 @@ export async function openGround(engine: Engine, kind: "real" | "naive" = "real"
   const first = await spawnSignet({ engine, env });
   if (kind === "naive" && !first.output().includes("looks first and writes then"))
     throw new Error("the naive store was not loaded: its preload no longer finds where the engines are opened");
-  const others = kind === "naive" ? [] : [await spawnSignet({ engine, beside: first })];
+  const servers = [first];
+  while (servers.length < processes) servers.push(await spawnSignet({ engine, beside: first }));
   const app = await openApp(readConfig(first.env), createLog({ level: "error", pretty: false }));
   atEnd(() => app.close());
   const user = await app.users.create({ email: EMAIL, password: PASSWORD, isEmailVerified: true }, BY);
@@ -60,7 +65,7 @@ export async function openGround(engine: Engine, kind: "real" | "naive" = "real"
     BY,
   );
   const { issuer } = first;
-  const ports = [first, ...others].map(({ port }) => port);
+  const ports = servers.map(({ port }) => port);
   const portOf = (process: number): number => ports[process % ports.length] ?? first.port;
   return {
     name: kind === "naive" ? `naive over ${engine}` : engine,

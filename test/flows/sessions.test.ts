@@ -1,0 +1,195 @@
+/** Sessions: an id that is replaced is dead, and time ends what it should and nothing else. The clock of this whole process is moved: server, library, app and browser. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as openid from "openid-client";
+import { shiftTime } from "../shift-time.ts";
+import { type Answer, type Client, engines } from "../support.ts";
+import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, signIn, tokensOf } from "./journey.ts";
+
+type Tokens = openid.TokenEndpointResponse & openid.TokenEndpointResponseHelpers;
+
+const MINUTE = 60;
+const HOUR = 3600;
+const DAY = 86_400;
+const OTHER_EMAIL = "mallory@lindqvist.example";
+const OFFLINE = { scope: "openid offline_access", parameters: { prompt: "consent" } };
+
+/** Forward only, over all tests of the file: servers live on while it moves. */
+let shifted = 0;
+function pass(seconds: number): void {
+  shifted += seconds;
+  shiftTime(shifted);
+}
+
+/** What a visit to the app's sign-in leads to. */
+async function visit(browser: Client, config: openid.Configuration): Promise<"password" | "code"> {
+  const page = await authorize(browser, config);
+  if (page.text.includes('name="password"')) return "password";
+  assert.ok(page.location?.startsWith(CALLBACK), `${page.status} ${page.location ?? page.text.slice(0, 300)}`);
+  return "code";
+}
+
+async function authorize(browser: Client, config: openid.Configuration, more = {}): Promise<Answer> {
+  const url = openid.buildAuthorizationUrl(config, {
+    redirect_uri: CALLBACK,
+    scope: "openid email",
+    code_challenge: await openid.calculatePKCECodeChallenge(openid.randomPKCECodeVerifier()),
+    code_challenge_method: "S256",
+    ...more,
+  });
+  return browser.follow(await browser.get(url.href));
+}
+
+/** The session's cookie and its signature, as a thief would copy them. */
+function sessionCookies(browser: Client): readonly string[] {
+  const kept = [...browser.cookies.values()].filter(({ name }) => name.startsWith("signet_session"));
+  return kept.map(({ name, value }) => `${name}=${value}; Path=/; HttpOnly`);
+}
+
+/** Whether these cookies still open the person's session, by both ways in. */
+async function opens(journey: Journey, config: openid.Configuration, cookies: readonly string[]): Promise<boolean> {
+  const thief = journey.client();
+  for (const cookie of cookies) thief.setCookie(cookie);
+  const account = await thief.get("/account");
+  const quiet = await authorize(thief, config, { prompt: "none" });
+  const error = new URL(quiet.location ?? "").searchParams.get("error");
+  const isIn = account.text.includes(EMAIL);
+  if (!isIn) assert.equal(error, "login_required");
+  return isIn;
+}
+
+for (const { engine, skip } of await engines()) {
+  let journey: Promise<Journey> | undefined;
+  const opened = (): Promise<Journey> => {
+    journey ??= beginJourney(engine);
+    return journey;
+  };
+
+  test(`an id is dead after signing in and after signing out (T-SESS-2, ${engine})`, { skip }, async () => {
+    const home = await opened();
+    const config = await home.party(home.web);
+    const browser = home.client();
+    await signIn(browser, config);
+    const first = sessionCookies(browser);
+    assert.equal(first.length, 2, "a cookie and its signature");
+    assert.equal(await opens(home, config, first), true);
+    // Signing in once more in the same browser replaces the id, and the old one does not last for even a moment.
+    await signIn(browser, config, { parameters: { prompt: "login" } });
+    const second = sessionCookies(browser);
+    assert.notDeepEqual(second, first);
+    assert.equal(await opens(home, config, first), false);
+    assert.equal(await opens(home, config, second), true);
+    const account = await browser.get("/account");
+    await browser.follow(await browser.submit(account, {}, { match: "/account/sign-out" }));
+    assert.equal(await opens(home, config, second), false);
+    assert.equal(await opens(home, config, sessionCookies(browser)), false);
+  });
+
+  test(`a cookie that somebody planted is not the person's session (T-SESS-2, ${engine})`, { skip }, async () => {
+    const home = await opened();
+    const config = await home.party(home.web);
+    const made = home.client();
+    made.setCookie("signet_session=chosen-by-somebody-else; Path=/");
+    const invented = sessionCookies(made);
+    await signIn(made, config);
+    assert.equal(sessionCookies(made).join().includes("chosen-by-somebody-else"), false);
+    assert.equal(await opens(home, config, invented), false);
+    // A real session of somebody else, signature and all, in the browser of the person who signs in next.
+    await home.createUser(OTHER_EMAIL);
+    const mallory = home.client();
+    await signIn(mallory, config, { email: OTHER_EMAIL });
+    const planted = sessionCookies(mallory);
+    const victim = home.client();
+    for (const cookie of planted) victim.setCookie(cookie);
+    const form = await authorize(victim, config, { prompt: "login" });
+    let page = await victim.submit(form, { email: EMAIL, password: PASSWORD }, { match: 'name="password"' });
+    page = await victim.follow(page);
+    // The library first signs the other person out, with a page that answers itself.
+    if (page.text.includes('name="xsrf"')) await victim.follow(await victim.submit(page, {}, { match: "xsrf" }));
+    assert.notDeepEqual(sessionCookies(victim), planted);
+    const account = await mallory.get("/account");
+    assert.equal(account.text.includes(EMAIL), false);
+  });
+
+  test(`after half an hour without a visit the password is asked, and refresh tokens go on (T-SESS-4, ${engine})`, {
+    skip,
+  }, async () => {
+    const home = await opened();
+    const config = await home.party(home.web);
+    const browser = home.client();
+    let tokens: Tokens = await tokensOf(browser, config);
+    for (let visits = 0; visits < 3; visits += 1) {
+      pass(29 * MINUTE);
+      assert.equal(await visit(browser, config), "code", "a visit in time keeps the session");
+    }
+    pass(31 * MINUTE);
+    assert.equal(await visit(browser, config), "password");
+    assert.equal((await browser.get("/account")).text.includes(EMAIL), false);
+    assert.equal(await visit(browser, config), "password", "a visit alone does not revive it");
+    pass(MINUTE);
+    assert.equal(await visit(browser, config), "password");
+    tokens = await openid.refreshTokenGrant(config, tokens.refresh_token ?? "");
+    assert.equal((await openid.fetchUserInfo(config, tokens.access_token, home.userId)).email, EMAIL);
+    await signIn(browser, config);
+    assert.equal(await visit(browser, config), "code", "the password does");
+  });
+
+  test(`after twelve hours the password is asked, however often somebody visits (T-SESS-4, ${engine})`, {
+    skip,
+  }, async () => {
+    const home = await opened();
+    const config = await home.party(home.web);
+    const browser = home.client();
+    const tokens = await tokensOf(browser, config);
+    for (let minutes = 29; minutes < 12 * 60; minutes += 29) {
+      pass(29 * MINUTE);
+      assert.equal(await visit(browser, config), "code", `after ${minutes} minutes`);
+    }
+    pass(29 * MINUTE);
+    assert.equal(await visit(browser, config), "password");
+    assert.equal(await visit(browser, config), "password");
+    assert.ok((await openid.refreshTokenGrant(config, tokens.refresh_token ?? "")).access_token);
+  });
+
+  test(`a remembered device signs in without a password for thirty days (T-SESS-4, ${engine})`, { skip }, async () => {
+    const home = await opened();
+    const config = await home.party(home.web);
+    const browser = home.client();
+    const form = await authorize(browser, config);
+    const fields = { email: EMAIL, password: PASSWORD, remember: "yes" };
+    const end = await browser.follow(await browser.submit(form, fields, { match: 'name="password"' }));
+    assert.ok(end.location?.startsWith(CALLBACK));
+    pass(29 * DAY);
+    assert.equal(await visit(browser, config), "code");
+    pass(DAY + HOUR);
+    assert.equal(await visit(browser, config), "password");
+    assert.equal(await visit(browser, config), "password");
+  });
+
+  test(`thirteen days without a visit and a refresh each hour: still signed in; signing out ends all but the offline token (T-SESS-12, ${engine})`, {
+    skip,
+  }, async () => {
+    const home = await opened();
+    const config = await home.party(home.web);
+    const offline = await home.party(
+      await home.register({ client_type: "web", client_name: "Night Shift", redirect_uris: [CALLBACK] }),
+    );
+    const browser = home.client();
+    let bound: Tokens = await tokensOf(browser, config);
+    let absent: Tokens = await tokensOf(browser, offline, OFFLINE);
+    for (let hours = 0; hours < 13 * 24; hours += 1) {
+      pass(HOUR);
+      bound = await openid.refreshTokenGrant(config, bound.refresh_token ?? "");
+      if (hours % 24 === 0) absent = await openid.refreshTokenGrant(offline, absent.refresh_token ?? "");
+    }
+    assert.equal((await openid.fetchUserInfo(config, bound.access_token, home.userId)).email, EMAIL);
+    assert.equal(await visit(browser, config), "password", "the browser is not signed in");
+    const end = openid.buildEndSessionUrl(config, { id_token_hint: bound.id_token ?? "" });
+    const page = await browser.get(end.href);
+    await browser.follow(await browser.submit(page, { logout: "yes" }, { match: "xsrf" }));
+    await assert.rejects(openid.refreshTokenGrant(config, bound.refresh_token ?? ""), { error: "invalid_grant" });
+    await assert.rejects(openid.fetchUserInfo(config, bound.access_token, home.userId));
+    assert.ok((await openid.refreshTokenGrant(offline, absent.refresh_token ?? "")).access_token);
+  });
+}
