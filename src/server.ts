@@ -150,7 +150,6 @@ function publicApp(service: Service, health: Health): Koa {
       csrf,
       views,
       catalogues,
-      command: config.isProduction ? "signet" : "npm run -s signet --",
     }),
   );
   app.use(engine.middleware);

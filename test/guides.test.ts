@@ -85,7 +85,7 @@ test("the service of the guide calls the API of the guide, and nobody else does"
   assert.match(refused.headers.get("www-authenticate") ?? "", /invalid_token/);
 });
 
-test("the single-page app of the guide signs in and comes back in a second tab", {
+test("the single-page app of the guide signs in, and is still signed in after a reload", {
   skip: await withoutChromium(),
 }, async () => {
   const { issuer, register } = await journey;

@@ -19,8 +19,6 @@ export interface ConsoleParts {
   readonly csrf: Csrf;
   readonly views: Views;
   readonly catalogues: Catalogues;
-  /** How the command line is called here. */
-  readonly command: string;
 }
 
 interface Typed {
@@ -65,7 +63,7 @@ async function createOwner(ctx: Context, parts: ConsoleParts): Promise<void> {
     const user = await parts.setup.createOwner(token, input, { address: ctx.ip, requestId: requestIdOf(ctx) });
     parts.views.show(ctx, languageOf(ctx, parts.catalogues), {
       view: "console/setup-done",
-      locals: { user: { name: user.claims.name, email: user.email }, command: parts.command },
+      locals: { user: { name: user.claims.name, email: user.email } },
     });
   } catch (error) {
     if (!(error instanceof AppError && error.code === "user_email_taken")) throw error;

@@ -17,12 +17,10 @@ export function loadExistingGrant(consents: Consents): (ctx: KoaContextWithOIDC)
       found !== undefined && found.accountId === account.accountId && found.clientId === client.clientId
         ? found
         : undefined;
-    const isSkipped = canSkipConsent(ctx);
-    const decisions = isSkipped
+    // Also beside a Grant of this sign-in: in another browser the person may have decided anew, and the latest word counts everywhere.
+    const decisions = canSkipConsent(ctx)
       ? requested(ctx)
-      : own === undefined
-        ? await consents.find({ userId: account.accountId, clientId: client.clientId })
-        : [];
+      : await consents.find({ userId: account.accountId, clientId: client.clientId });
     if (own === undefined && decisions.length === 0) return undefined;
     const grant = own ?? new provider.Grant({ accountId: account.accountId, clientId: client.clientId });
     const before = stateOf(grant);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from "jose";
 import * as openid from "openid-client";
 import { engines } from "../support.ts";
-import { API, beginJourney, CALLBACK, EMAIL, type Journey, signIn, tokensOf } from "./journey.ts";
+import { API, beginJourney, CALLBACK, EMAIL, type Journey, signIn, title, tokensOf } from "./journey.ts";
 
 const FULL_SCOPE = "openid profile email offline_access read:things";
 
@@ -109,7 +109,7 @@ for (const { engine, skip } of await engines()) {
     await assert.rejects(openid.clientCredentialsGrant(bare), { error: "invalid_target" });
   });
 
-  test(`consent is remembered, and only what is new is asked (${engine})`, { skip }, async () => {
+  test(`consent is remembered, and only what is new is asked (T-CONS-4, ${engine})`, { skip }, async () => {
     const { party, register, client } = await opened();
     const registered = await register({
       client_type: "web",
@@ -128,6 +128,28 @@ for (const { engine, skip } of await engines()) {
     assert.equal(more.pages.length, 2);
     const quiet = await signIn(third, config, { scope: "openid profile email" });
     assert.deepEqual(quiet.pages, []);
+    // A sign-in that allowed one thing hears of what was allowed elsewhere meanwhile, and is asked for the rest alone (T-CONS-4).
+    const old = client();
+    const narrow = await party(
+      await register({
+        client_type: "web",
+        client_name: "Grows",
+        redirect_uris: [CALLBACK],
+        optional_scopes: ["phone"],
+      }),
+    );
+    assert.equal((await signIn(old, narrow, { scope: "openid email" })).pages.length, 2);
+    assert.equal((await signIn(client(), narrow, { scope: "openid email profile" })).pages.length, 2);
+    assert.deepEqual((await signIn(old, narrow, { scope: "openid email profile" })).pages, []);
+    const url = openid.buildAuthorizationUrl(narrow, {
+      redirect_uri: CALLBACK,
+      scope: "openid email profile phone",
+      code_challenge: await openid.calculatePKCECodeChallenge(openid.randomPKCECodeVerifier()),
+      code_challenge_method: "S256",
+    });
+    const page = await old.follow(await old.get(url.href));
+    const asked = [...page.text.matchAll(/name="scope"[^>]* value="([^"]+)"/g)].map(([, scope]) => scope);
+    assert.deepEqual(asked, ["phone"], title(page));
   });
 
   test(`a refresh token used again outside its window ends its sign-in and no other (T-SESS-13, ${engine})`, {

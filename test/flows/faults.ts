@@ -39,7 +39,7 @@ export async function ownPostgres(): Promise<OwnPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), "signet-test-fault-"));
   await chmod(dataDir, 0o711);
   const open = (): Promise<EmbeddedPostgres> =>
-    openEmbeddedPostgres({ dataDir, checkoutDir: CHECKOUT, log: quiet, durable: false, supervise: false });
+    openEmbeddedPostgres({ dataDir, checkoutDir: CHECKOUT, log: quiet, durable: true, supervise: false });
   let current = await open();
   const { host, port, user, password, database } = current.connection;
   const place = current.place;
@@ -56,12 +56,17 @@ export async function ownPostgres(): Promise<OwnPostgres> {
       const pid = await postmaster().catch(() => 0);
       const children = await childrenOf(pid);
       send(pid, "SIGKILL");
-      await eventually(() => [pid, ...children.map((child) => child.pid)].every((one) => !send(one, 0)), 10_000);
+      // Until this process has heard of the end, too: `start` would take the dead one for a running one.
+      const isGone = (): boolean => [pid, ...children.map((child) => child.pid)].every((one) => !send(one, 0));
+      await eventually(() => isGone() && !current.isRunning(), 10_000);
     },
     freeze: () => signal("SIGSTOP"),
     thaw: () => signal("SIGCONT"),
     async start() {
-      if (!current.isRunning()) current = await open();
+      if (current.isRunning()) return;
+      // What it still holds would keep this process from ending.
+      await current.close();
+      current = await open();
     },
   };
   atEnd(async () => {

@@ -124,7 +124,7 @@ test("the compiled server signs a person in behind TLS, seeds nothing, and stops
   const command = async (...words: string[]) =>
     JSON.parse(
       (
-        await exec("node", ["dist/main.js", ...words, "--json"], {
+        await exec("npm", ["run", "-s", "signet", "--", ...words, "--json"], {
           cwd: dir,
           env: { PATH, NODE_ENV: "production", ...env },
         })
@@ -146,8 +146,21 @@ test("the compiled server signs a person in behind TLS, seeds nothing, and stops
     "--first-party",
   );
   const create = spawn(
-    "node",
-    ["dist/main.js", "user", "create", "--email", "olga@example.com", "--owner", "--password-file", "-", "--json"],
+    "npm",
+    [
+      "run",
+      "-s",
+      "signet",
+      "--",
+      "user",
+      "create",
+      "--email",
+      "olga@example.com",
+      "--owner",
+      "--password-file",
+      "-",
+      "--json",
+    ],
     {
       cwd: dir,
       env: { PATH, NODE_ENV: "production", ...env },

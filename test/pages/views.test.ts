@@ -67,7 +67,7 @@ const samples: readonly (readonly [string, Locals])[] = [
       errors: ["name", "email", "password"].map((field) => ({ field, text: "x" })),
     },
   ],
-  ["console/setup-done", { user, command: "signet" }],
+  ["console/setup-done", { user }],
 ];
 const named = samples.map(([view, locals], index) => [`${view} (${index})`, view, locals] as const);
 

@@ -1,6 +1,8 @@
 /** Postgres refuses, hangs, loses its connections, is locked, comes late: what clients see, how soon, and that all comes back by itself. */
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
+import { asOwner } from "../ladder.ts";
+import { type Answer, type Client, eventually, startSignet, withoutRedis } from "../support.ts";
 import {
   askAll,
   backAfter,
@@ -15,20 +17,8 @@ import {
   ownRedisVictim,
   type Probe,
   redirectsUnavailable,
-} from "../flows/faults.ts";
-import {
-  API,
-  CALLBACK,
-  EMAIL,
-  furnish,
-  type Journey,
-  PASSWORD,
-  type Registered,
-  signIn,
-  tokensOf,
-} from "../flows/journey.ts";
-import { asOwner } from "../ladder.ts";
-import { type Answer, type Client, eventually, startSignet, withoutRedis } from "../support.ts";
+} from "./faults.ts";
+import { API, CALLBACK, EMAIL, furnish, type Journey, PASSWORD, type Registered, signIn, tokensOf } from "./journey.ts";
 
 const REFUSING_MS = 1000;
 const HANGING_MS = 3000;
