@@ -8,7 +8,7 @@ import { type Config, ConfigError } from "./config.ts";
 import { type Consents, createConsents } from "./consents/consent.ts";
 import type { HealthCheck } from "./http/management.ts";
 import { createOutgoing } from "./http/outgoing.ts";
-import { loadSigningKeys } from "./keys/key.ts";
+import { loadSigningKeys, type SigningKey } from "./keys/key.ts";
 import { loadMacKeys, type MacKeys } from "./keys/mac-key.ts";
 import { createLimits, type Limits } from "./limits/limit.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
@@ -16,6 +16,7 @@ import { createAdapterFactory } from "./oidc/adapter.ts";
 import { type Engine, openEngine } from "./oidc/engine.ts";
 import { listen, type Reuse } from "./oidc/events.ts";
 import { enginePages, showError } from "./oidc/pages.ts";
+import { createPresentedJwts } from "./oidc/presented-jwt.ts";
 import { buildProvider } from "./oidc/provider.ts";
 import { type Assets, loadAssets } from "./pages/assets.ts";
 import { type Csrf, createCsrf } from "./pages/csrf.ts";
@@ -123,8 +124,10 @@ type EngineBase = Omit<Service, "engine" | "limits" | "csrf" | "checks">;
 function openEngineOver(base: EngineBase): Promise<Engine> {
   const { config, log, db, vault, metrics, clients, users, apis, consents, grants, revocations, macKeys } = base;
   const pages = { views: base.views, catalogues: base.catalogues, clients, users, isDevelopment: !config.isProduction };
+  let publicKeys: readonly SigningKey["publicJwk"][] = [];
   const adapter = createAdapterFactory({
     clients,
+    presented: createPresentedJwts({ issuer: config.issuer, grants, revocations, publicKeys: () => publicKeys }),
     grants,
     revocations,
     keys: macKeys.refresh_token,
@@ -138,6 +141,8 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
     isDevelopment: !config.isProduction,
     show: showError(pages),
     build: async () => {
+      const signingKeys = await loadSigningKeys({ db, vault, record });
+      publicKeys = signingKeys.map((key) => key.publicJwk);
       const provider = buildProvider({
         issuer: config.issuer,
         adapter,
@@ -145,7 +150,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
         clients,
         apis,
         consents,
-        signingKeys: await loadSigningKeys({ db, vault, record }),
+        signingKeys,
         cookieKeys: macKeys.cookie.map(({ key }) => key.toString("base64url")),
         refreshKeys: macKeys.refresh_token,
         pages: enginePages(pages),

@@ -3,28 +3,19 @@ import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Revocations } from "../revocations/revocation.ts";
-import { isOpenIdScope } from "../scopes.ts";
 import { randomText } from "../secrets.ts";
 import { createCache } from "../store/cache.ts";
 import type { Db, Queries } from "../store/db.ts";
 import type { Notices } from "../store/notices.ts";
 import { quoted } from "../text.ts";
-import {
-  type ClientMetadata,
-  type ClientSettings,
-  type ClientType,
-  defaultSettings,
-  needsSecret,
-  originsOf,
-  type ResolvedClient,
-  resolveClient,
-  type WantedApi,
-} from "./metadata.ts";
+import { type ClientMetadata, type ClientSettings, type ClientType, needsSecret, resolveClient } from "./metadata.ts";
 import { presentClient, READ_ONLY_FIELDS } from "./present.ts";
 import type { ClientApi, ClientRow } from "./queries.ts";
 import * as sql from "./queries.ts";
 import { parseClientChange, parseClientInput } from "./schema.ts";
 import { type ClientSecret, makeClientSecret, OVERLAP_SECONDS, planRotation } from "./secret.ts";
+import { defaultSettings, originsOf } from "./settings.ts";
+import { checkIntrospected, findApis } from "./wanted-apis.ts";
 
 export type { ClientMetadata, ClientSettings, ClientType } from "./metadata.ts";
 export { presentClient, toProviderMetadata } from "./present.ts";
@@ -146,6 +137,7 @@ async function register({ isDevelopment, record }: Context, change: Change, inpu
   const made = needsSecret(resolved.metadata) ? makeClientSecret() : undefined;
   const client = await change(id, async (tx) => {
     const apis = await findApis(tx, resolved);
+    await checkIntrospected(tx, resolved.settings.introspectApis);
     const at = now();
     await sql.insertClient(tx, { id, ...resolved }, at);
     await sql.replaceClientApis(tx, id, apis);
@@ -170,6 +162,7 @@ async function update(
   }
   const resolved = resolveClient(parseClientInput(merge(before, patch)), { isDevelopment });
   const apis = await findApis(tx, resolved);
+  if (Object.hasOwn(patch, "introspect_apis")) await checkIntrospected(tx, resolved.settings.introspectApis);
   const at = now();
   await sql.updateClient(tx, { id, ...resolved }, at);
   await sql.replaceClientApis(tx, id, apis);
@@ -224,38 +217,6 @@ function merge(before: Client, patch: Readonly<Record<string, unknown>>): unknow
     stored["optional_scopes"] = before.settings.optionalScopes.filter((name) => askable.has(name));
   }
   return Object.fromEntries(Object.entries({ ...stored, ...patch }).filter(([, value]) => value !== null));
-}
-
-/** Finds the APIs by their identifiers and holds the wanted scopes against theirs. Throws api_unknown, client_invalid. */
-async function findApis(tx: Queries, resolved: ResolvedClient) {
-  const wanted = resolved.apis;
-  const isText = (api: WantedApi): boolean => !api.identifier.includes("\0");
-  const found =
-    wanted.length === 0
-      ? []
-      : await sql.lockApis(
-          tx,
-          wanted.filter(isText).map((api) => api.identifier),
-        );
-  const byIdentifier = new Map(found.map((api) => [api.identifier, api]));
-  const apis = wanted.map(({ identifier, scopes, isDefault }) => {
-    const api = byIdentifier.get(identifier);
-    if (api === undefined) throw new AppError("api_unknown", `apis: ${quoted(identifier)}.`);
-    const unknown = scopes?.find((scope) => !api.scopes.includes(scope));
-    if (unknown !== undefined) {
-      throw new AppError("client_invalid", `apis: ${quoted(unknown)} is not a scope of ${identifier}.`);
-    }
-    return { id: api.id, scopes: scopes ?? api.scopes, isDefault };
-  });
-  const askable = apis.flatMap((api) => api.scopes);
-  const stray = resolved.settings.optionalScopes.find((scope) => !isOpenIdScope(scope) && !askable.includes(scope));
-  if (stray !== undefined) {
-    throw new AppError(
-      "client_invalid",
-      `optional_scopes: ${quoted(stray)} is not a scope that this client may ask for.`,
-    );
-  }
-  return apis;
 }
 
 async function readClient(queries: Queries, id: string): Promise<Client | undefined> {

@@ -101,6 +101,12 @@ const FIELDS: Readonly<Record<string, FieldFlag>> = {
     value: "SCOPE",
     summary: "the person may decline this one and still go on",
   },
+  "introspect-api": {
+    field: "introspect_apis",
+    kind: "list",
+    value: "IDENTIFIER",
+    summary: "may ask about the tokens of this API, as the API itself may",
+  },
 };
 
 const fieldFlags: Flags = Object.fromEntries(

@@ -5,7 +5,9 @@ import { quoted } from "../text.ts";
 import { publicKeyFault } from "./jwks.ts";
 import { keysUrlFault, pageUrlFault, redirectUriFault, webOriginFault } from "./redirect-uri.ts";
 import type { AUTH_METHODS, CLIENT_TYPES, ClientInput, GRANT_TYPES, ID_TOKEN_ALGORITHMS, PublicJwk } from "./schema.ts";
+import { type ClientSettings, fillSettings } from "./settings.ts";
 
+export type { ClientSettings } from "./settings.ts";
 export type ClientType = (typeof CLIENT_TYPES)[number];
 export type AuthMethod = (typeof AUTH_METHODS)[number];
 export type GrantType = (typeof GRANT_TYPES)[number];
@@ -34,22 +36,6 @@ export interface ClientMetadata {
   readonly require_auth_time: boolean;
   readonly initiate_login_uri?: string | undefined;
   readonly subject_type: "public";
-}
-
-/** Signet's own settings. */
-export interface ClientSettings {
-  /** The operator's own app: may skip consent, unless it is native. */
-  readonly isFirstParty: boolean;
-  /** Origins that may call token, userinfo and revocation from a browser. */
-  readonly webOrigins: readonly string[];
-  /** How long the same successor is given again to a client that lost the answer (decision 15), 0 to 60 s. */
-  readonly refreshWindowSeconds: number;
-  readonly refreshIdleSeconds: number;
-  readonly refreshAbsoluteSeconds: number;
-  /** Excuses a confidential web client from PKCE (decision 12); a security finding while it is on. */
-  readonly isPkceOptional: boolean;
-  /** Scopes, of OpenID or of an API, that the person may decline one by one. */
-  readonly optionalScopes: readonly string[];
 }
 
 export interface WantedApi {
@@ -87,13 +73,6 @@ const TYPES: Readonly<Record<ClientType, TypeRules>> = {
   "resource-server": { authMethods: CONFIDENTIAL, grantTypes: [], application: "web", hasPeople: false },
 };
 
-const DAY = 86_400;
-/** Long enough for two tabs and a lost answer, too short to be worth stealing for (decision 15). */
-const REFRESH_WINDOW_SECONDS = 10;
-const REFRESH_IDLE_SECONDS = 14 * DAY;
-/** A browser keeps its token where scripts may reach it, so it ends sooner. */
-const REFRESH_ABSOLUTE_SECONDS = { spa: 30 * DAY, other: 90 * DAY } as const;
-
 /** Fields that mean something only where people sign in; what an empty one looks like. */
 const PEOPLE_ONLY: Readonly<Partial<Record<keyof ClientInput, unknown>>> = {
   redirect_uris: [],
@@ -124,24 +103,6 @@ export function hasPeople(type: ClientType): boolean {
 /** Whether the client proves itself by a secret; otherwise by nothing (public) or by a signature. */
 export function needsSecret(metadata: ClientMetadata): boolean {
   return ["client_secret_basic", "client_secret_post"].includes(metadata.token_endpoint_auth_method);
-}
-
-/** The settings that a client of this type has when nobody said otherwise. */
-export function defaultSettings(type: ClientType): ClientSettings {
-  return {
-    isFirstParty: false,
-    webOrigins: [],
-    refreshWindowSeconds: REFRESH_WINDOW_SECONDS,
-    refreshIdleSeconds: REFRESH_IDLE_SECONDS,
-    refreshAbsoluteSeconds: type === "spa" ? REFRESH_ABSOLUTE_SECONDS.spa : REFRESH_ABSOLUTE_SECONDS.other,
-    isPkceOptional: false,
-    optionalScopes: [],
-  };
-}
-
-/** The origins of a browser app's redirects: from there its scripts call, unless it says otherwise. */
-export function originsOf(redirectUris: readonly string[]): readonly string[] {
-  return [...new Set(redirectUris.map((uri) => new URL(uri).origin))];
 }
 
 /** Fills in the defaults of the type. Throws AppError client_redirect_uri_invalid or client_invalid, naming the field. */
@@ -182,6 +143,8 @@ function checkType(input: ClientInput): void {
   }
   if (input.pkce_optional === true && type !== "web")
     refuse("pkce_optional", "only a confidential web client can be excused");
+  if (!authMethods.some((name) => name !== "none") && (input.introspect_apis ?? []).length > 0)
+    refuse("introspect_apis", "a client without credentials cannot be told from any other");
   if (hasPeople) return;
   for (const [name, empty] of Object.entries(PEOPLE_ONLY)) {
     const value = input[name as keyof ClientInput];
@@ -252,20 +215,6 @@ function fillMetadata(input: ClientInput): ClientMetadata {
     require_auth_time: input.require_auth_time ?? false,
     initiate_login_uri: input.initiate_login_uri,
     subject_type: "public",
-  };
-}
-
-function fillSettings(input: ClientInput): ClientSettings {
-  const preset = defaultSettings(input.client_type);
-  const origins = input.client_type === "spa" ? originsOf(input.redirect_uris ?? []) : preset.webOrigins;
-  return {
-    isFirstParty: input.first_party ?? preset.isFirstParty,
-    webOrigins: unique(input.web_origins ?? origins),
-    refreshWindowSeconds: input.refresh_window ?? preset.refreshWindowSeconds,
-    refreshIdleSeconds: input.refresh_idle ?? preset.refreshIdleSeconds,
-    refreshAbsoluteSeconds: input.refresh_absolute ?? preset.refreshAbsoluteSeconds,
-    isPkceOptional: input.pkce_optional ?? preset.isPkceOptional,
-    optionalScopes: unique(input.optional_scopes ?? preset.optionalScopes),
   };
 }
 

@@ -42,6 +42,7 @@ export function presentClient(client: Client, secret?: string): Record<string, u
           optional_scopes: settings.optionalScopes,
         }
       : {}),
+    introspect_apis: settings.introspectApis.length === 0 ? undefined : settings.introspectApis,
     apis: client.apis.map(({ identifier, scopes, isDefault }) => ({ identifier, scopes, default: isDefault })),
     secrets: needsSecret(metadata)
       ? client.secrets.map(({ id, hint, createdAt, expiresAt }) => ({

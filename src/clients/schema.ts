@@ -83,8 +83,9 @@ const jwk = z
   })
   .pipe(publicJwk);
 
+const identifier = z.string().min(1).max(500);
 const clientApi = z.strictObject({
-  identifier: z.string().min(1).max(500),
+  identifier,
   /** Absent: every scope that the API has at this moment. */
   scopes: z.array(scopeToken).max(SCOPES_MAX).optional(),
   default: z.boolean().optional(),
@@ -124,6 +125,7 @@ const client = z.strictObject({
   refresh_absolute: seconds(1, REFRESH_SECONDS_MAX).optional(),
   pkce_optional: z.boolean().optional(),
   optional_scopes: z.array(scopeToken).max(SCOPES_MAX).optional(),
+  introspect_apis: z.array(identifier).max(APIS_MAX, `holds more than ${APIS_MAX} APIs`).optional(),
   apis: z.array(clientApi).max(APIS_MAX, `holds more than ${APIS_MAX} APIs`).optional(),
 });
 

@@ -7,11 +7,14 @@ import type { GrantStore, JsonObject } from "../store/grants.ts";
 import { TRAITS_PROPERTY, traitsOf } from "./client-traits.ts";
 import { ASSERTION_SECONDS_MAX, CLOCK_TOLERANCE_SECONDS } from "./lifetimes.ts";
 import { findGrant, noteOwners } from "./owners.ts";
+import type { PresentedJwts } from "./presented-jwt.ts";
 import { type RefreshOptions, refreshTokenAdapter } from "./refresh.ts";
 import { sessionAdapter, signInMs } from "./session.ts";
+import { noteGrantDates } from "./token-origin.ts";
 
 export interface AdapterOptions extends RefreshOptions {
   readonly clients: Clients;
+  readonly presented: PresentedJwts;
   /** A code was presented twice, in sequence or at once: its grant has been ended (RFC 6749 section 4.1.2). */
   readonly onCodeReuse: (reuse: { grantId: string; clientId: string }) => void;
 }
@@ -19,11 +22,12 @@ export interface AdapterOptions extends RefreshOptions {
 /** An arrow function, since the library takes anything that can be constructed for a class. */
 export function createAdapterFactory(options: AdapterOptions): AdapterFactory {
   const special: Readonly<Record<string, () => Adapter>> = {
-    Client: () => clientAdapter(options.clients),
+    Client: () => clientAdapter(options),
     Session: () => sessionAdapter(options),
     RefreshToken: () => refreshTokenAdapter(options),
     Grant: () => grantAdapter(options),
     AccessToken: () => accessTokenAdapter(options),
+    ClientCredentials: () => machineTokenAdapter(options),
     AuthorizationCode: () => codeAdapter(options),
     Interaction: () => interactionAdapter(options.grants),
     ReplayDetection: () => replayAdapter(options.grants),
@@ -90,21 +94,52 @@ function grantAdapter({ grants, revocations }: AdapterOptions): Adapter {
     },
     async find(id) {
       const record = await findGrant(grants, id);
-      return record === undefined ? undefined : ({ ...record.payload, jti: id } as AdapterPayload);
+      if (record === undefined) return undefined;
+      noteGrantDates(id, record.payload);
+      return { ...record.payload, jti: id } as AdapterPayload;
     },
     destroy: (id) => revocations.end({ kind: "grant", id }),
   };
 }
 
-/** A revoked token stays revoked when the store is put back to an older state (RFC 7009 section 2). */
-function accessTokenAdapter({ grants, revocations }: AdapterOptions): Adapter {
+/** Access tokens of people. */
+function accessTokenAdapter(options: AdapterOptions): Adapter {
+  const base = expiringAdapter(options.grants, "AccessToken");
   return {
-    ...expiringAdapter(grants, "AccessToken"),
-    async destroy(id) {
-      const expiresAt = Provider.ctx?.oidc.entities.AccessToken?.exp ?? nowSeconds();
-      await revocations.end({ kind: "token", model: "AccessToken", id, seconds: lifetime(expiresAt - nowSeconds()) });
-    },
+    ...base,
+    find: (id) => (options.presented.isPresented(id) ? options.presented.find("AccessToken") : base.find(id)),
+    destroy: (id) => revokeToken(options, "AccessToken", id),
   };
+}
+
+/** Opaque access tokens of clients themselves. No Grant ends them, so the client's cut-off is asked for here. */
+function machineTokenAdapter(options: AdapterOptions): Adapter {
+  const { grants, presented } = options;
+  const base = expiringAdapter(grants, "ClientCredentials");
+  return {
+    ...base,
+    upsert: (id, payload, expiresIn) =>
+      base.upsert(id, { ...payload, madeAtMs: now().getTime() } as AdapterPayload, expiresIn),
+    async find(id) {
+      if (presented.isPresented(id)) return presented.find("ClientCredentials");
+      const payload = await base.find(id);
+      if (payload === undefined) return undefined;
+      const madeAtMs = Number((payload as { madeAtMs?: unknown }).madeAtMs ?? 0);
+      return (await grants.isEnded({ clientId: payload.clientId }, madeAtMs)) ? undefined : payload;
+    },
+    destroy: (id) => revokeToken(options, "ClientCredentials", id),
+  };
+}
+
+/** A revoked token stays revoked when the store is put back to an older state (RFC 7009 section 2). */
+async function revokeToken(
+  { presented, revocations }: AdapterOptions,
+  model: "AccessToken" | "ClientCredentials",
+  id: string,
+): Promise<void> {
+  const expiresAt = Provider.ctx?.oidc.entities[model]?.exp ?? nowSeconds();
+  if (presented.isPresented(id)) return presented.revoke(id, expiresAt);
+  await revocations.end({ kind: "token", model, id, seconds: lifetime(expiresAt - nowSeconds()) });
 }
 
 function interactionAdapter(grants: GrantStore): Adapter {
@@ -143,9 +178,10 @@ function replayAdapter(grants: GrantStore): Adapter {
 }
 
 /** Clients are rows that admins change, never something the library writes. A disabled one is as unknown as one that never was. */
-function clientAdapter(clients: Clients): Adapter {
+function clientAdapter({ clients, presented }: AdapterOptions): Adapter {
   return {
     async find(id) {
+      presented.exchange();
       const client = await clients.find(id);
       if (client === undefined || client.isDisabled) return undefined;
       return { ...toProviderMetadata(client), [TRAITS_PROPERTY]: traitsOf(client) } as AdapterPayload;

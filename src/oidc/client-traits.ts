@@ -9,6 +9,8 @@ export interface ClientTraits {
   readonly refreshIdleSeconds: number;
   readonly refreshAbsoluteSeconds: number;
   readonly optionalScopes: readonly string[];
+  /** Identifiers of the APIs whose tokens it may ask about. */
+  readonly introspects: readonly string[];
   readonly apis: readonly {
     readonly apiId: string;
     readonly identifier: string;
@@ -30,6 +32,10 @@ export function traitsOf(client: Client): ClientTraits {
     refreshIdleSeconds: settings.refreshIdleSeconds,
     refreshAbsoluteSeconds: settings.refreshAbsoluteSeconds,
     optionalScopes: settings.optionalScopes,
+    introspects: [
+      ...(client.type === "resource-server" ? client.apis.map(({ identifier }) => identifier) : []),
+      ...settings.introspectApis,
+    ],
     apis: client.apis.map(({ apiId, identifier, scopes, isDefault }) => ({ apiId, identifier, scopes, isDefault })),
   };
 }

@@ -13,6 +13,7 @@ import type { Users } from "../users/user.ts";
 import { ACR_VALUES, CLAIMS, checkClaimsParameter, findAccount } from "./claims.ts";
 import { TRAITS_PROPERTY } from "./client-traits.ts";
 import { loadExistingGrant } from "./existing-grant.ts";
+import { mayIntrospect } from "./introspection.ts";
 import {
   ACCESS_TOKEN_SECONDS,
   ASSERTION_SECONDS_MAX,
@@ -28,6 +29,7 @@ import {
 import { createPolicy } from "./policy.ts";
 import { nextRefreshToken, type RefreshKeys } from "./refresh.ts";
 import { resourceHooks } from "./resources.ts";
+import { addOrigin } from "./token-origin.ts";
 
 /** A document of ours that a client hosts is small; the library reads without a bound unless told. */
 const FETCHED_BYTES_MAX = 64 * 1024;
@@ -162,7 +164,7 @@ function configuration(parts: ProviderParts): Configuration {
       fapi: { enabled: false },
       introspection: {
         enabled: true,
-        allowedPolicy: async (_ctx, client, token) => token.clientId === client.clientId,
+        allowedPolicy: async (_ctx, client, token) => mayIntrospect(client, token),
       },
       jwtIntrospection: { enabled: false },
       jwtResponseModes: { enabled: false },
@@ -192,7 +194,7 @@ function configuration(parts: ProviderParts): Configuration {
       }),
     fetchResponseBodyLimits: { jwks_uri: FETCHED_BYTES_MAX, sector_identifier_uri: FETCHED_BYTES_MAX },
     findAccount: findAccount(parts.users),
-    formats: { bitsOfOpaqueRandomness: OPAQUE_BITS },
+    formats: { bitsOfOpaqueRandomness: OPAQUE_BITS, customizers: { jwt: addOrigin } },
     interactions: { policy: createPolicy(), url: async (_ctx, interaction) => `/interaction/${interaction.uid}` },
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed("refresh_token"),
     jwks: { keys: parts.signingKeys.map((key) => key.privateJwk) } as NonNullable<Configuration["jwks"]>,

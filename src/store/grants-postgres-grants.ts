@@ -1,13 +1,13 @@
 /** Grants in Postgres: one statement finds one and sees whether it was ended or its user or client was cut off. */
 import { now, secondsAfter } from "../clock.ts";
 import type { Db, Parameter, Queries, Row } from "./db.ts";
-import { type GrantStore, type JsonObject, type Owner, storeKey } from "./grants.ts";
+import { type GrantStore, type JsonObject, type Owner, storeKey, TOMBSTONE } from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL, mergeGrants } from "./grants-merge.ts";
 import { CLIENT_CUT, datedGrant, USER_CUT } from "./grants-owners.ts";
 
 /** The engine's own kind: the tombstone of a Grant. */
-export const ENDED_GRANT = ".ended";
+export const ENDED_GRANT = TOMBSTONE;
 /** The mark of a removed record, which no late write brings back. */
 const REMOVED = 2;
 
@@ -39,6 +39,11 @@ and not exists (
   select from grant_cuts where key = grant_records.client_key and before_ms >= grant_records.made_at and expires_at > $1
 )`;
 
+const IS_ENDED = `
+select exists (select from grant_records where key = any ($2) and expires_at > $1)
+  or exists (select from grant_cuts where key = $3 and before_ms >= $4 and expires_at > $1)
+  or exists (select from grant_cuts where key = $5 and before_ms >= $6 and expires_at > $1) as is_ended`;
+
 interface GrantRow extends Row {
   readonly key: string;
   readonly payload: string;
@@ -61,16 +66,16 @@ export function createPostgresGrants(db: Db): PostgresGrants {
       ]);
       return row === undefined ? undefined : { payload: parse(row), isConsumed: row.mark === 1 };
     },
-    async isEnded({ grantId, userId, clientId }, madeAtMs) {
-      const cuts = [
-        ...(userId === undefined ? [] : [storeKey(USER_CUT, userId)]),
-        ...(clientId === undefined ? [] : [storeKey(CLIENT_CUT, clientId)]),
-      ];
-      const [row] = await db.query<{ is_ended: boolean }>(
-        `select exists (select from grant_records where key = $2 and expires_at > $1)
-        or exists (select from grant_cuts where key = any ($3) and before_ms >= $4 and expires_at > $1) as is_ended`,
-        [now(), grantId === undefined ? null : storeKey(ENDED_GRANT, grantId), cuts, Math.floor(madeAtMs)],
-      );
+    async isEnded({ grantId, tokenId, userId, clientId }, madeAtMs, signedInAtMs = madeAtMs) {
+      const tombstones = [grantId, tokenId].filter((id) => id !== undefined).map((id) => storeKey(ENDED_GRANT, id));
+      const [row] = await db.query<{ is_ended: boolean }>(IS_ENDED, [
+        now(),
+        tombstones,
+        userId === undefined ? null : storeKey(USER_CUT, userId),
+        Math.floor(signedInAtMs),
+        clientId === undefined ? null : storeKey(CLIENT_CUT, clientId),
+        Math.floor(madeAtMs),
+      ]);
       return row?.is_ended === true;
     },
     async listGrants(of, limit) {

@@ -2,7 +2,15 @@
 import type { Result } from "ioredis";
 import { unavailable } from "../errors.ts";
 import { sha256 } from "../secrets.ts";
-import type { GrantStore, JsonObject, ListedGrant, Owner, Owners, StoredRecord } from "./grants.ts";
+import {
+  type GrantStore,
+  type JsonObject,
+  type ListedGrant,
+  type Owner,
+  type Owners,
+  type StoredRecord,
+  TOMBSTONE,
+} from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL, mergeGrants } from "./grants-merge.ts";
 import { CLIENT_CUT, datedGrant, isCovered, isOwnedBy, USER_CUT } from "./grants-owners.ts";
@@ -12,7 +20,7 @@ import { ownersOf, type RedisIndex } from "./grants-redis-index.ts";
 import { LIVE, parseRecord } from "./grants-redis-record.ts";
 
 /** The engine's own kind: the tombstone of a Grant. */
-export const ENDED_GRANT = ".ended";
+export const ENDED_GRANT = TOMBSTONE;
 /** Each failed attempt means that another one succeeded; more than this many at once is no consent of a person. */
 const MERGE_ATTEMPTS_MAX = 32;
 
@@ -52,11 +60,12 @@ export function createRedisGrants(ground: Ground): RedisGrants {
       ]);
     },
     findGrant: (id, owners = {}) => findByHash(ground, sha256(id), owners),
-    async isEnded({ grantId, ...owners }, madeAtMs) {
-      const tombstones = grantId === undefined ? [] : [key(ENDED_GRANT, grantId)];
-      const values = await see(ground, [...cutKeys(connection, owners), ...tombstones]);
-      if (tombstones.length > 0 && typeof values.at(-1) === "string") return true;
-      return isCovered({ ...owners, madeAtMs, signedInAtMs: madeAtMs }, parseCuts(owners, values));
+    async isEnded({ grantId, tokenId, ...owners }, madeAtMs, signedInAtMs = madeAtMs) {
+      const tombstones = [grantId, tokenId].filter((id) => id !== undefined).map((id) => key(ENDED_GRANT, id));
+      const cuts = cutKeys(connection, owners);
+      const values = await see(ground, [...cuts, ...tombstones]);
+      if (values.slice(cuts.length).some((value) => typeof value === "string")) return true;
+      return isCovered({ ...owners, madeAtMs, signedInAtMs }, parseCuts(owners, values));
     },
     listGrants: (of, limit) => list(ground, of, limit),
   };

@@ -18,6 +18,12 @@ export interface Owners {
   readonly clientId?: string | undefined;
 }
 
+/** What ends a token that is not kept here. */
+export interface Unkept extends Owners {
+  readonly grantId?: string | undefined;
+  readonly tokenId?: string | undefined;
+}
+
 /** Of whom something is listed or ended. */
 export type Owner = { readonly userId: string } | { readonly clientId: string };
 
@@ -127,8 +133,11 @@ export interface GrantStore {
    * moment it dates from: of a user `signedInAtMs` of the payload, of a client `madeAtMs`. Whoever knows the owners spares a round trip.
    */
   findGrant(id: string, owners?: Owners): Promise<StoredRecord | undefined>;
-  /** The same question for what is not kept here, such as a JWT: whether its grant was ended or its owners were cut off since it was made. */
-  isEnded(what: Owners & { readonly grantId?: string | undefined }, madeAtMs: number): Promise<boolean>;
+  /**
+   * The same question for what is not kept here, such as a JWT: whether it was revoked itself (its id under `TOMBSTONE`), its grant was ended or
+   * its owners were cut off since it was made. `signedInAtMs` is the moment that a user's cut-off is measured against, unless given `madeAtMs`.
+   */
+  isEnded(what: Unkept, madeAtMs: number, signedInAtMs?: number): Promise<boolean>;
   /** Those that live, the longest-lived first. */
   listGrants(of: Owner, limit: number): Promise<readonly ListedGrant[]>;
   findByUserCode(model: string, userCode: string): Promise<StoredRecord | undefined>;
@@ -162,6 +171,9 @@ export interface GrantStore {
 
 /** Spends that are remembered for telling a stale tab from a thief; more within one window than any honest client makes. */
 export const SPENDS_KEPT = 8;
+
+/** The kind of a tombstone: of a Grant, or of a token that is not kept here and was revoked by its id. No model's name begins with a dot. */
+export const TOMBSTONE = ".ended";
 
 /** A key of the store: prefixed by the model, so that a code is never taken for a refresh token (CVE-2026-4282), and hashed, so that a dump is of no use. */
 export function storeKey(model: string, id: string): string {

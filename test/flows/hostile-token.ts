@@ -651,8 +651,10 @@ export function introspectionRows(g: Ground): Row[] {
     ...both("a token of 20,000 characters", [["token", "x".repeat(20_000)]], [inactive, done]),
     ...both("a token named like a prototype", [["token", "__proto__"]], [inactive, done]),
     ...both("a session", [["token", g.sessionId]], [inactive, done]),
-    ...both("a token for an API", [["token", api]], [unsupported, unsupported]),
-    ...both("an ID token", [["token", id]], [unsupported, unsupported]),
+    ...both("a token for an API", [["token", api]], [active, done]),
+    ask("a token for an API after it was revoked", [["token", api]], inactive),
+    // RFC 7009 section 2.2.1 has an error for what this server does not revoke; RFC 7662 section 2.2 has one answer for all that is no token of ours.
+    ...both("an ID token", [["token", id]], [inactive, unsupported]),
     ask(
       "a wrong hint",
       [

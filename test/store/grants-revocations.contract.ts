@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sleep } from "../../src/clock.ts";
 import { sha256 } from "../../src/secrets.ts";
-import { type GrantStore, type JsonObject, type Revocation, storeKey } from "../../src/store/grants.ts";
+import { type GrantStore, type JsonObject, type Revocation, storeKey, TOMBSTONE } from "../../src/store/grants.ts";
 import { AFTER_SHORT_MS, type Contract, LONG_SECONDS, openAlone, openAt, SHORT_SECONDS } from "./grants-ground.ts";
 
 const T0 = 1_700_000_000_000;
@@ -106,6 +106,15 @@ export function revocationsContract(contract: Contract): void {
     assert.equal(await store.isEnded({ clientId: "notes" }, T0), false);
     assert.equal(await store.isEnded({ grantId: "ended" }, T0 + 9), true);
     assert.equal(await store.isEnded({}, 0), false);
+    // A user's cut-off is measured against the sign-in, a client's against the token itself.
+    assert.equal(await store.isEnded({ userId: "maya" }, T0 + 9, T0), true);
+    assert.equal(await store.isEnded({ userId: "maya" }, T0, T0 + 1), false);
+    assert.equal(await store.isEnded({ clientId: "board" }, T0 + 1, T0), false);
+    const token = { ...maya, grantId: "g", tokenId: "jti" };
+    assert.equal(await store.isEnded(token, T0 + 1), false);
+    await store.plant([revocation("token", storeKey(TOMBSTONE, "jti"))]);
+    assert.equal(await store.isEnded(token, T0 + 1), true);
+    assert.equal(await store.isEnded({ ...token, tokenId: "other" }, T0 + 1), false);
   });
 
   test("a session whose sign-in lies at or before the cut-off is found by no way, a later one by all", async (t) => {
