@@ -8,6 +8,7 @@ import { type DataFolder, developmentSecretKey } from "./data-folder.ts";
 import type { Log } from "./log.ts";
 import { GRANT_SECONDS } from "./oidc/lifetimes.ts";
 import { createRevocations, type Revocations } from "./revocations/revocation.ts";
+import { createRoles, type Roles } from "./roles/role.ts";
 import { createSetup, type Setup } from "./setup/setup.ts";
 import { type Db, type DbConnection, openDb } from "./store/db.ts";
 import { type EmbeddedPostgres, openEmbeddedPostgres } from "./store/embedded-postgres.ts";
@@ -35,6 +36,7 @@ export interface App {
   readonly users: Users;
   readonly clients: Clients;
   readonly apis: Apis;
+  readonly roles: Roles;
   readonly setup: Setup;
   readonly vault: Vault;
   readonly notices: Notices;
@@ -103,6 +105,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const users = createUsers({ db, hasher, record, revocations, issuerName: config.brandName });
     const clients = createClients({ db, notices, record, revocations, isDevelopment: !config.isProduction });
     const apis = createApis({ db, notices, record });
+    const roles = createRoles({ db, notices, record });
     const setup = createSetup({ db, users, record });
     return {
       config,
@@ -118,6 +121,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
       users,
       clients,
       apis,
+      roles,
       setup,
       close: () => closeAll(opened),
     };

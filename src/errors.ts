@@ -48,6 +48,12 @@ export const ERRORS = {
   api_unknown: { status: 404, message: "There is no such API." },
   api_invalid: { status: 400, message: "The API's data cannot be used." },
   api_identifier_taken: { status: 409, message: "Another API has this identifier." },
+  api_builtin: { status: 409, message: "Signet's own API cannot be changed or deleted." },
+  role_unknown: { status: 404, message: "There is no such role." },
+  role_invalid: { status: 400, message: "The role's data cannot be used." },
+  role_name_taken: { status: 409, message: "Another role has this name." },
+  role_builtin: { status: 409, message: "A built-in role cannot be changed or deleted." },
+  role_holder_invalid: { status: 400, message: "The role cannot be given to this holder." },
   command_usage: { status: 400, message: "The command was called in a way it does not know." },
   internal: { status: 500, message: "Something went wrong on our side. Nothing was changed." },
 } as const satisfies Readonly<Record<string, ErrorRow>>;

@@ -18,6 +18,7 @@ import type { Demo } from "./demo.ts";
 import { AppError } from "./errors.ts";
 import { createOutgoing } from "./http/outgoing.ts";
 import { createLog, type Log } from "./log.ts";
+import { roleCommands } from "./roles/commands.ts";
 import type { RunningServer } from "./server.ts";
 import { openDb } from "./store/db.ts";
 import { EmbeddedPostgresError } from "./store/embedded-postgres.ts";
@@ -28,7 +29,7 @@ import { welcome } from "./welcome.ts";
 
 /** A password or a metadata file on standard input is small. */
 const STDIN_BYTES_MAX = 1024 * 1024;
-const GROUPS: readonly CommandGroup<App>[] = [clientCommands, apiCommands, userCommands];
+const GROUPS: readonly CommandGroup<App>[] = [clientCommands, apiCommands, userCommands, roleCommands];
 
 const HELP = `signet: an OAuth 2.0 and OpenID Connect authorization server
 

@@ -149,6 +149,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
         users,
         clients,
         apis,
+        roles: base.roles,
         consents,
         signingKeys,
         cookieKeys: macKeys.cookie.map(({ key }) => key.toString("base64url")),

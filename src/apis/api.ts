@@ -1,4 +1,4 @@
-/** APIs: registered resource servers. An access token is made for one of them, with its scopes and its lifetime, signed ES256. */
+/** APIs: registered resource servers. An access token is made for one of them, with its scopes, its lifetime and in its format. */
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
@@ -6,8 +6,9 @@ import { createCache } from "../store/cache.ts";
 import { type Db, isUniqueViolation, type Queries } from "../store/db.ts";
 import type { Notices } from "../store/notices.ts";
 import { quoted } from "../text.ts";
+import type { AccessTokenAlgorithm, TokenFormat } from "./format.ts";
 import * as sql from "./queries.ts";
-import { identifierFault, parseApiChange, parseApiInput } from "./schema.ts";
+import { type ApiChange, identifierFault, parseApiChange, parseApiInput, TOKEN_LIFETIME_SECONDS } from "./schema.ts";
 import type { ApiScope } from "./scope.ts";
 
 export { type ApiAccess, grantableScopes } from "./access.ts";
@@ -27,6 +28,17 @@ export interface Api {
   readonly name: string;
   /** 60 to 86400. */
   readonly tokenLifetimeSeconds: number;
+  readonly tokenFormat: TokenFormat;
+  /** Of JWTs; an opaque token is not signed. */
+  readonly signingAlgorithm: AccessTokenAlgorithm;
+  /** Whether a refresh token brings new tokens for it. */
+  readonly allowsRefresh: boolean;
+  /** Whether a token carries only what its holder's roles hold, too. */
+  readonly isScopedByRole: boolean;
+  /** Whether a token names those of its holder's roles that hold something here. */
+  readonly hasRolesClaim: boolean;
+  /** Signet's own; its scopes are not for administrators to change. */
+  readonly isBuiltin: boolean;
   /** In the order in which a consent page shows them. */
   readonly scopes: readonly ApiScope[];
   readonly createdAt: Date;
@@ -81,9 +93,11 @@ export function createApis({ db, notices, record }: Context): Apis {
 
   return {
     async create(input, by) {
-      const { identifier, name, scopes, token_lifetime: tokenLifetimeSeconds } = parseApiInput(input);
+      const { identifier, scopes, ...wanted } = parseApiInput(input);
       return change(async (tx) => {
-        const id = await insert(tx, { identifier, name, tokenLifetimeSeconds });
+        const settings = settingsOf(wanted);
+        await checkAlgorithm(tx, settings);
+        const id = await insert(tx, { identifier, ...settings });
         await sql.replaceScopes(tx, id, scopes);
         await record(tx, event("api.created", id, by, { identifier, scopes: scopes.map(({ scope }) => scope) }));
         return { id, result: await read(tx, id) };
@@ -97,11 +111,14 @@ export function createApis({ db, notices, record }: Context): Apis {
     },
     list: (page) => list(db, page),
     async update(id, patch, by) {
-      const { name, scopes, token_lifetime: lifetime } = parseApiChange(patch);
+      const { scopes, ...wanted } = parseApiChange(patch);
       return change(async (tx) => {
         const before = await lock(tx, id);
-        const tokenLifetimeSeconds = lifetime ?? before.tokenLifetimeSeconds;
-        await sql.updateApi(tx, { id, name: name ?? before.name, tokenLifetimeSeconds }, now());
+        if (before.isBuiltin && Object.keys(patch as object).some((name) => name !== "token_lifetime"))
+          throw new AppError("api_builtin", "Only its token_lifetime can be changed.");
+        const settings = settingsOf(wanted, before);
+        await checkAlgorithm(tx, settings);
+        await sql.updateApi(tx, { id, ...settings }, now());
         if (scopes !== undefined) await sql.replaceScopes(tx, id, scopes);
         const { identifier } = before;
         await record(tx, event("api.updated", id, by, { identifier, fields: Object.keys(patch as object) }));
@@ -110,7 +127,8 @@ export function createApis({ db, notices, record }: Context): Apis {
     },
     delete: async (id, by) =>
       change(async (tx) => {
-        const { identifier } = await lock(tx, id);
+        const { identifier, isBuiltin } = await lock(tx, id);
+        if (isBuiltin) throw new AppError("api_builtin");
         const clients = await sql.selectClientsOfApi(tx, id, CLIENTS_NAMED_MAX);
         await sql.deleteApi(tx, id);
         await record(tx, event("api.deleted", id, by, { identifier, clients: clients.map((client) => client.id) }));
@@ -127,13 +145,38 @@ export function presentApi(api: Api): Record<string, unknown> {
     name: api.name,
     scopes: api.scopes,
     token_lifetime: api.tokenLifetimeSeconds,
-    signing_alg: "ES256",
+    token_format: api.tokenFormat,
+    ...(api.tokenFormat === "jwt" ? { signing_alg: api.signingAlgorithm } : {}),
+    allow_refresh: api.allowsRefresh,
+    scopes_by_role: api.isScopedByRole,
+    roles_claim: api.hasRolesClaim,
+    ...(api.isBuiltin ? { builtin: true } : {}),
     created_at: api.createdAt.toISOString(),
     updated_at: api.updatedAt.toISOString(),
   };
 }
 
-async function insert(tx: Queries, api: Pick<Api, "identifier" | "name" | "tokenLifetimeSeconds">): Promise<string> {
+/** What was given, over what was there. A new API gives everything. */
+function settingsOf(given: Omit<ApiChange, "scopes">, before?: Api): sql.ApiSettings {
+  return {
+    name: given.name ?? before?.name ?? "",
+    tokenLifetimeSeconds: given.token_lifetime ?? before?.tokenLifetimeSeconds ?? TOKEN_LIFETIME_SECONDS,
+    tokenFormat: given.token_format ?? before?.tokenFormat ?? "jwt",
+    signingAlgorithm: given.signing_alg ?? before?.signingAlgorithm ?? "ES256",
+    allowsRefresh: given.allow_refresh ?? before?.allowsRefresh ?? true,
+    isScopedByRole: given.scopes_by_role ?? before?.isScopedByRole ?? false,
+    hasRolesClaim: given.roles_claim ?? before?.hasRolesClaim ?? false,
+  };
+}
+
+/** The keys of the usual algorithms make themselves at the first start, perhaps after the first API; one that nothing signs with would fail each token request. */
+async function checkAlgorithm(tx: Queries, { signingAlgorithm }: sql.ApiSettings): Promise<void> {
+  const isMadeAnyway = signingAlgorithm !== "EdDSA";
+  if (isMadeAnyway || (await sql.hasSigningKey(tx, signingAlgorithm))) return;
+  throw new AppError("api_invalid", `signing_alg: there is no ${signingAlgorithm} key to sign with.`);
+}
+
+async function insert(tx: Queries, api: sql.ApiSettings & Pick<Api, "identifier">): Promise<string> {
   try {
     return await sql.insertApi(tx, api, now());
   } catch (error) {

@@ -36,6 +36,11 @@ export type EventName =
   | "api.created"
   | "api.updated"
   | "api.deleted"
+  | "role.created"
+  | "role.updated"
+  | "role.deleted"
+  | "role.granted"
+  | "role.revoked"
   | "key.created"
   | "setup.link_made"
   | "setup.owner_created";
@@ -43,7 +48,10 @@ export type EventName =
 export interface AuditEvent {
   readonly name: EventName;
   readonly actor: Actor;
-  readonly subject?: { readonly kind: "user" | "client" | "api" | "key" | "grant" | "setup"; readonly id: string };
+  readonly subject?: {
+    readonly kind: "user" | "client" | "api" | "role" | "key" | "grant" | "setup";
+    readonly id: string;
+  };
   /** Facts beside it, without secrets and without addresses of people: names of changed fields, scopes, a reason. */
   readonly data?: Readonly<Record<string, string | number | boolean | readonly string[]>>;
 }

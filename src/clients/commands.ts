@@ -17,6 +17,19 @@ import { OVERLAP_SECONDS } from "./secret.ts";
 
 export interface ClientCommandApp {
   readonly clients: Clients;
+  readonly roles: RoleHolding;
+}
+
+/** What the room of roles does for clients; each returns the roles that the client then has. */
+interface RoleHolding {
+  grant(holder: RoleHolder, role: string, by: typeof BY): Promise<readonly string[]>;
+  revoke(holder: RoleHolder, role: string, by: typeof BY): Promise<readonly string[]>;
+  names(holder: RoleHolder): Promise<readonly string[]>;
+}
+
+interface RoleHolder {
+  readonly kind: "client";
+  readonly id: string;
 }
 
 const BY = { kind: "command" } as const;
@@ -34,7 +47,7 @@ const create: Verb<ClientCommandApp> = {
     const type = textOf(given, "type");
     const named = type === undefined ? {} : { client_type: type };
     const { client, secret } = await clients.register({ ...impliedBy(given), ...named, ...fields }, BY);
-    show(io, client, secret);
+    show(io, client, { secret });
   },
 };
 
@@ -68,8 +81,9 @@ const get: Verb<ClientCommandApp> = {
   summary: "prints a client",
   positionals: ID,
   flags: {},
-  async run({ clients }, given, io) {
-    show(io, await findClient(clients, idOf(given)));
+  async run({ clients, roles }, given, io) {
+    const client = await findClient(clients, idOf(given));
+    show(io, client, { roles: await roles.names({ kind: "client", id: client.id }) });
   },
 };
 
@@ -100,7 +114,7 @@ const rotateSecret: Verb<ClientCommandApp> = {
   async run({ clients }, given, io) {
     const overlapSeconds = numberOf("client rotate-secret", given, "overlap") ?? OVERLAP_SECONDS;
     const { client, secret } = await clients.rotateSecret(idOf(given), { overlapSeconds }, BY);
-    show(io, client, secret);
+    show(io, client, { secret });
   },
 };
 
@@ -120,7 +134,18 @@ const remove: Verb<ClientCommandApp> = {
 export const clientCommands: CommandGroup<ClientCommandApp> = {
   noun: "client",
   summary: "applications that may ask for tokens",
-  verbs: [create, list, get, update, rotateSecret, switchTo(true), switchTo(false), remove],
+  verbs: [
+    create,
+    list,
+    get,
+    update,
+    rotateSecret,
+    switchTo(true),
+    switchTo(false),
+    remove,
+    holding("grant"),
+    holding("revoke"),
+  ],
 };
 
 function switchTo(isDisabled: boolean): Verb<ClientCommandApp> {
@@ -131,6 +156,21 @@ function switchTo(isDisabled: boolean): Verb<ClientCommandApp> {
     flags: {},
     async run({ clients }, given, io) {
       show(io, await clients.setDisabled(idOf(given), isDisabled, BY));
+    },
+  };
+}
+
+function holding(action: "grant" | "revoke"): Verb<ClientCommandApp> {
+  return {
+    verb: `${action}-role`,
+    summary:
+      action === "grant" ? "gives a service a role; it counts from the next token on" : "takes a role from a service",
+    positionals: ["client-id", "role"],
+    flags: {},
+    async run({ clients, roles }, given, io) {
+      const client = await findClient(clients, idOf(given));
+      const names = await roles[action]({ kind: "client", id: client.id }, given.positionals[1] ?? "", BY);
+      show(io, client, { roles: names });
     },
   };
 }
@@ -158,8 +198,14 @@ async function findClient(clients: Clients, id: string): Promise<Client> {
   return client;
 }
 
-function show(io: CommandIo, client: Client, secret?: string): void {
-  const fields = presentClient(client, secret);
+function show(
+  io: CommandIo,
+  client: Client,
+  beside: { secret?: string | undefined; roles?: readonly string[] } = {},
+): void {
+  const { secret, roles } = beside;
+  const shown = presentClient(client, secret);
+  const fields = { ...shown, ...(roles === undefined || roles.length === 0 ? {} : { roles }) };
   if (io.isJson) {
     printJson(io, fields);
     return;
@@ -171,6 +217,6 @@ function show(io: CommandIo, client: Client, secret?: string): void {
   const secrets = client.secrets.map(({ hint, expiresAt }) => {
     return `…${hint}${expiresAt === undefined ? "" : ` until ${expiresAt.toISOString()}`}`;
   });
-  printFields(io, { ...fields, apis, secrets: fields["secrets"] === undefined ? undefined : secrets });
+  printFields(io, { ...fields, apis, secrets: shown["secrets"] === undefined ? undefined : secrets });
   if (secret !== undefined) io.out("\nKeep the client_secret now: it is shown this once.\n");
 }

@@ -1,5 +1,6 @@
 /** Consent: what the app may do with this account; remembered, so that only what is new is asked. */
 import type { Grant } from "oidc-provider";
+import { wordsOf } from "../apis/scope.ts";
 import type { Consent } from "../consents/consent.ts";
 import { AppError } from "../errors.ts";
 import { claimNames, scopeOfClaim } from "../oidc/claims.ts";
@@ -105,7 +106,8 @@ async function askedGroups(step: Step, parts: InteractionParts): Promise<readonl
       ? requested.filter((scope) => granted.includes(scope))
       : (missing.missingResourceScopes?.[resource] ?? []);
     const scopes = asked.map((name) => {
-      const title = api?.scopes.find(({ scope }) => scope === name)?.description;
+      const scope = api?.scopes.find((candidate) => candidate.scope === name);
+      const title = scope === undefined ? undefined : wordsOf(scope, step.texts.language);
       return { name, isOptional: isOptional(name), ...(title === undefined || title === "" ? {} : { title }) };
     });
     if (api !== undefined && scopes.length > 0) groups.push({ resource, name: api.name, scopes });

@@ -8,6 +8,7 @@ import { now } from "../clock.ts";
 import type { Consents } from "../consents/consent.ts";
 import type { Outgoing } from "../http/outgoing.ts";
 import type { SigningKey } from "../keys/key.ts";
+import type { Roles } from "../roles/role.ts";
 import { OPENID_SCOPES } from "../scopes.ts";
 import type { Users } from "../users/user.ts";
 import { ACR_VALUES, CLAIMS, checkClaimsParameter, findAccount } from "./claims.ts";
@@ -60,6 +61,7 @@ export interface ProviderParts {
   readonly users: Users;
   readonly clients: Clients;
   readonly apis: Apis;
+  readonly roles: Roles;
   readonly consents: Consents;
   /** The active key of each algorithm first. */
   readonly signingKeys: readonly SigningKey[];
@@ -111,7 +113,7 @@ export function cookieNames(issuer: string): { session: string; interaction: str
 function configuration(parts: ProviderParts): Configuration {
   const isHttps = parts.issuer.startsWith("https:");
   const cookie = { httpOnly: true, sameSite: "lax", secure: isHttps, signed: true, overwrite: true } as const;
-  const resources = resourceHooks(parts.apis);
+  const { issueRefreshToken, extraTokenClaims, ...resources } = resourceHooks(parts.apis, parts.roles);
   return {
     adapter: parts.adapter,
     acrValues: [...ACR_VALUES],
@@ -150,7 +152,7 @@ function configuration(parts: ProviderParts): Configuration {
     expiresWithSession: async (_ctx, source) => !source.scopes.has("offline_access"),
     extraClientMetadata: { properties: [TRAITS_PROPERTY], validator: () => undefined },
     extraParams: [],
-    extraTokenClaims: async () => undefined,
+    extraTokenClaims,
     features: {
       backchannelLogout: { enabled: false },
       ciba: { enabled: false },
@@ -196,7 +198,7 @@ function configuration(parts: ProviderParts): Configuration {
     findAccount: findAccount(parts.users),
     formats: { bitsOfOpaqueRandomness: OPAQUE_BITS, customizers: { jwt: addOrigin } },
     interactions: { policy: createPolicy(), url: async (_ctx, interaction) => `/interaction/${interaction.uid}` },
-    issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed("refresh_token"),
+    issueRefreshToken,
     jwks: { keys: parts.signingKeys.map((key) => key.privateJwk) } as NonNullable<Configuration["jwks"]>,
     loadExistingGrant: loadExistingGrant(parts.consents),
     pairwiseIdentifier: async () => {

@@ -19,6 +19,18 @@ import type { User, Users } from "./user.ts";
 
 interface App {
   readonly users: Users;
+  readonly roles: RoleHolding;
+}
+
+/** What the room of roles does for users; each returns the roles that the user then has. */
+interface RoleHolding {
+  grant(holder: RoleHolder, role: string, by: typeof BY): Promise<readonly string[]>;
+  revoke(holder: RoleHolder, role: string, by: typeof BY): Promise<readonly string[]>;
+}
+
+interface RoleHolder {
+  readonly kind: "user";
+  readonly id: string;
 }
 
 const BY = { kind: "command" } as const;
@@ -106,6 +118,8 @@ export const userCommands: CommandGroup<App> = {
     },
     disabling("disable", "stop a user from signing in and end what apps can do for them", true),
     disabling("enable", "let a disabled user sign in again", false),
+    holding("grant-role", "give a user a role; it counts from the next token on", "grant"),
+    holding("revoke-role", "take a role from a user; the next token carries less", "revoke"),
   ],
 };
 
@@ -159,6 +173,24 @@ function disabling(verb: string, summary: string, isDisabled: boolean): Verb<App
     flags: {},
     async run(app, given, io) {
       printUser(await app.users.setDisabled(given.positionals[0] ?? "", isDisabled, BY), io);
+    },
+  };
+}
+
+function holding(verb: string, summary: string, action: "grant" | "revoke"): Verb<App> {
+  return {
+    verb,
+    summary,
+    positionals: ["id-or-email", "role"],
+    flags: {},
+    async run({ users, roles }, given, io) {
+      const [idOrEmail = "", role = ""] = given.positionals;
+      const find = async (): Promise<User | undefined> =>
+        (await users.find(idOrEmail)) ?? (await users.findByEmail(idOrEmail));
+      const user = await find();
+      if (user === undefined) throw new AppError("user_unknown");
+      const names = await roles[action]({ kind: "user", id: user.id }, role, BY);
+      printUser({ ...user, roles: names }, io);
     },
   };
 }

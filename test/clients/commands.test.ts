@@ -12,6 +12,7 @@ import { createClients, isClientSecret } from "../../src/clients/client.ts";
 import { clientCommands } from "../../src/clients/commands.ts";
 import { runCommand } from "../../src/commands.ts";
 import { createLog } from "../../src/log.ts";
+import { createRoles } from "../../src/roles/role.ts";
 import { randomText } from "../../src/secrets.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
@@ -26,6 +27,7 @@ const notices = await openNotices({ connection, log });
 const { revocations } = await revocationGround(connection);
 const clients = createClients({ db, notices, record, revocations, isDevelopment: false });
 const apis = createApis({ db, notices, record });
+const roles = createRoles({ db, notices, record });
 const folder = await mkdtemp(join(tmpdir(), "signet-clients-"));
 atEnd(async () => {
   await notices.close();
@@ -54,7 +56,7 @@ async function signet(argv: readonly string[], stdin = ""): Promise<Ran> {
     },
     readStdin: async () => stdin,
   };
-  const code = await runCommand(clientCommands, argv, io, (run) => run({ clients }));
+  const code = await runCommand(clientCommands, argv, io, (run) => run({ clients, roles }));
   return { code, out, err, json: () => JSON.parse(out) as Record<string, unknown> };
 }
 const WEB = ["create", "--name", "X", "--type", "web", "--redirect-uri", "https://rp.example.com/cb", "--json"];

@@ -7,7 +7,9 @@ import { after, test } from "node:test";
 import { record } from "../../src/audit/event.ts";
 import { runCommand } from "../../src/commands.ts";
 import { createLog } from "../../src/log.ts";
+import { createRoles } from "../../src/roles/role.ts";
 import { openDb } from "../../src/store/db.ts";
+import { openNotices } from "../../src/store/notices.ts";
 import { userCommands } from "../../src/users/commands.ts";
 import { openHasher } from "../../src/users/hasher.ts";
 import { createUsers } from "../../src/users/user.ts";
@@ -20,9 +22,12 @@ const db = openDb({ connection, max: 4, log });
 const hasher = await openHasher({ log, children: 1, parameters: { memoryKiB: 64, passes: 1, lanes: 1 } });
 const { revocations } = await revocationGround(connection);
 const users = createUsers({ db, hasher, record, revocations });
+const notices = await openNotices({ connection, log });
+const roles = createRoles({ db, notices, record });
 const folder = await mkdtemp(join(tmpdir(), "signet-commands-"));
 after(async () => {
   await hasher.close();
+  await notices.close();
   await db.close();
   await rm(folder, { recursive: true });
 });
@@ -42,7 +47,7 @@ async function signet(
     },
     readStdin: async () => stdin,
   };
-  const code = await runCommand(userCommands, argv, io, (run) => run({ users }));
+  const code = await runCommand(userCommands, argv, io, (run) => run({ users, roles }));
   return { code, out, err, json: () => JSON.parse(out) };
 }
 
