@@ -99,6 +99,8 @@ export interface SignInOptions {
   readonly redirectUri?: string;
   readonly scope?: string;
   readonly parameters?: Readonly<Record<string, string>>;
+  /** RFC 8707: the parameter may stand several times. */
+  readonly resources?: readonly string[];
   readonly email?: string;
   readonly password?: string;
   /** What to tick on the consent page, by scope. */
@@ -133,6 +135,7 @@ export async function signIn(
     state,
     ...options.parameters,
   });
+  for (const resource of options.resources ?? []) url.searchParams.append("resource", resource);
   const forwarded: Record<string, string> = options.address === undefined ? {} : { "x-forwarded-for": options.address };
   const pages: string[] = [];
   let page = await browser.follow(await browser.get(url.href, forwarded));

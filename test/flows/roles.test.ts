@@ -1,0 +1,237 @@
+/** APIs of every form, several of them at once, and tokens by role, over HTTP at two processes: what a token carries, and when that changes. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from "jose";
+import * as openid from "openid-client";
+import { engines, eventually } from "../support.ts";
+import { basic } from "./faults.ts";
+import { API, CALLBACK, type Registered, signIn, tokensOf } from "./journey.ts";
+import { command, openPair, type Pair } from "./revoked-ground.ts";
+
+const BY = { kind: "system", id: "test" } as const;
+const NOTES = "https://notes.example/v1";
+const OPAQUE = "urn:example:opaque";
+const ONCE = "urn:example:once";
+
+interface Ground extends Pair {
+  readonly app: Registered;
+  readonly service_: Registered;
+  readonly opaqueApi: Registered;
+}
+
+async function openGround(engine: "redis" | "postgres"): Promise<Ground> {
+  const pair = await openPair(engine);
+  const { service, register } = pair;
+  const scopes = [
+    { scope: "read:notes", description: "See your notes", descriptions: { de: "Deine Notizen sehen" } },
+    { scope: "write:notes", description: "Change your notes" },
+  ];
+  const byRole = { scopes_by_role: true, roles_claim: true, signing_alg: "RS256", token_lifetime: 120 };
+  await service.apis.create({ identifier: NOTES, name: "Notes", scopes, ...byRole }, BY);
+  await service.apis.create(
+    { identifier: OPAQUE, name: "Opaque", scopes: [{ scope: "o" }], token_format: "opaque" },
+    BY,
+  );
+  await service.apis.create({ identifier: ONCE, name: "Once", scopes: [{ scope: "once" }], allow_refresh: false }, BY);
+  await service.roles.create({ name: "reader", permissions: [{ identifier: NOTES, scopes: ["read:notes"] }] }, BY);
+  const both = ["read:notes", "write:notes"];
+  await service.roles.create({ name: "editor", permissions: [{ identifier: NOTES, scopes: both }] }, BY);
+  const apis = [
+    { identifier: NOTES },
+    { identifier: API, scopes: ["read:things"] },
+    { identifier: OPAQUE },
+    { identifier: ONCE },
+  ];
+  return {
+    ...pair,
+    app: await register({ client_type: "web", client_name: "Many", redirect_uris: [CALLBACK], apis }),
+    service_: await register({ client_type: "service", client_name: "Robot", apis: [{ identifier: NOTES }] }),
+    opaqueApi: await register({ client_type: "resource-server", client_name: "O", apis: [{ identifier: OPAQUE }] }),
+  };
+}
+
+for (const { engine, skip } of await engines()) {
+  let opened: Promise<Ground> | undefined;
+  const ground = (): Promise<Ground> => {
+    opened ??= openGround(engine);
+    return opened;
+  };
+
+  test(`a role that is given or taken counts at the next refresh, at both processes within a second (${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const email = "roles@lindqvist.example";
+    const id = await here.createUser(email);
+    const config = await here.party(here.app);
+    const scope = "openid offline_access read:notes write:notes";
+    const parameters = { resource: NOTES, prompt: "consent" };
+    const tokens = await tokensOf(here.client(), config, { email, scope, parameters });
+    assert.deepEqual(carried(tokens.access_token), [undefined, []], "no role, no scope");
+    assert.equal(tokens.scope ?? "", "");
+    let refreshToken = tokens.refresh_token ?? "";
+    const refreshAt = async (at: Pair["both"][number]): Promise<string> => {
+      const answer = await at
+        .client()
+        .post("/token", { grant_type: "refresh_token", refresh_token: refreshToken }, basic(here.app));
+      assert.equal(answer.status, 200, answer.text);
+      refreshToken = String(answer.json()["refresh_token"]);
+      return String(answer.json()["access_token"]);
+    };
+    const mustCarry = async (expected: readonly [string | undefined, readonly string[]]): Promise<void> => {
+      for (const at of here.both) {
+        await eventually(async () => {
+          assert.deepEqual(carried(await refreshAt(at)), expected);
+          return true;
+        }, 1000);
+      }
+    };
+    const holder = { kind: "user", id } as const;
+    await here.service.roles.grant(holder, "editor", BY);
+    await mustCarry(["read:notes write:notes", ["editor"]]);
+    await here.service.roles.grant(holder, "reader", BY);
+    await here.service.roles.revoke(holder, "editor", BY);
+    await mustCarry(["read:notes", ["reader"]]);
+    await here.service.roles.update("reader", { permissions: [] }, BY);
+    await mustCarry([undefined, []]);
+    await here.service.roles.update("reader", { permissions: [{ identifier: NOTES, scopes: ["read:notes"] }] }, BY);
+    await mustCarry(["read:notes", ["reader"]]);
+    const shown = await command(here, "user", "revoke-role", email, "reader");
+    assert.deepEqual(shown["roles"], []);
+    await mustCarry([undefined, []]);
+  });
+
+  test(`a service gets what its client and its roles both allow, and an error for more (${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const ask = (scope?: string) =>
+      here
+        .client()
+        .post(
+          "/token",
+          { grant_type: "client_credentials", ...(scope === undefined ? {} : { scope }) },
+          basic(here.service_),
+        );
+    assert.equal((await ask("read:notes")).json()["error"], "invalid_scope");
+    assert.deepEqual((await command(here, "client", "grant-role", here.service_.id, "reader"))["roles"], ["reader"]);
+    const answer = await eventually(async () => {
+      const found = await ask("read:notes");
+      return found.status === 200 && found;
+    }, 1000);
+    assert.deepEqual(carried(String(answer.json()["access_token"])), ["read:notes", ["reader"]]);
+    assert.equal((await ask("write:notes")).json()["error"], "invalid_scope");
+    assert.equal((await ask()).json()["scope"], "read:notes");
+    const admin = await here.register({
+      client_type: "service",
+      client_name: "A",
+      apis: [{ identifier: "urn:signet:admin" }],
+    });
+    await here.service.roles.grant({ kind: "client", id: admin.id }, "auditor", BY);
+    const token = await openid.clientCredentialsGrant(await here.party(admin), { scope: "clients:read audit:read" });
+    assert.equal(token.scope, "clients:read audit:read");
+    const more = { scope: "clients:write" };
+    await assert.rejects(openid.clientCredentialsGrant(await here.party(admin), more), { error: "invalid_scope" });
+  });
+
+  test(`several APIs are granted at once, each token is for one of them, in its algorithm and lifetime (${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const id = await here.createUser("many@lindqvist.example");
+    await here.service.roles.grant({ kind: "user", id }, "editor", BY);
+    const config = await here.party(here.app);
+    const { callback, verifier } = await signIn(here.client(), config, {
+      scope: "openid read:notes read:things o",
+      resources: [NOTES, API, OPAQUE, ONCE],
+      email: "many@lindqvist.example",
+    });
+    const redeem = {
+      grant_type: "authorization_code",
+      code: callback.searchParams.get("code") ?? "",
+      redirect_uri: CALLBACK,
+      code_verifier: verifier,
+    };
+    const first = await here.client().post("/token", { ...redeem, resource: NOTES }, basic(here.app));
+    assert.equal(first.status, 200, first.text);
+    const keys = createRemoteJWKSet(new URL(`${here.issuer}/jwks`));
+    const token = String(first.json()["access_token"]);
+    const { payload } = await jwtVerify(token, keys, {
+      issuer: here.issuer,
+      audience: NOTES,
+      typ: "at+jwt",
+      algorithms: ["RS256"],
+    });
+    assert.deepEqual([payload["scope"], Number(payload.exp) - Number(payload.iat)], ["read:notes", 120]);
+    assert.ok(typeof payload["auth_time"] === "number" && token.length < 4096);
+    const refresh = (token: string, more: Record<string, string>) => openid.refreshTokenGrant(config, token, more);
+    const things = await refresh(String(first.json()["refresh_token"]), { resource: API });
+    assert.deepEqual([decodeProtectedHeader(things.access_token).alg, things.scope], ["ES256", "read:things"]);
+    const opaque = await refresh(things.refresh_token ?? "", { resource: OPAQUE });
+    assert.deepEqual([/^[\w-]{43}$/.test(opaque.access_token), opaque.scope], [true, "o"]);
+    const asked = await here.client().post("/introspect", { token: opaque.access_token }, basic(here.opaqueApi));
+    assert.deepEqual([asked.json()["active"], asked.json()["aud"], asked.json()["sub"]], [true, OPAQUE, id]);
+    const other = await here.client().post("/introspect", { token: things.access_token }, basic(here.opaqueApi));
+    assert.equal(other.text, '{"active":false}');
+    const info = await openid.fetchUserInfo(config, opaque.access_token, id).catch((error: Error) => error);
+    assert.ok(info instanceof Error, "a token of an API is none for userinfo");
+    for (const resource of [ONCE, "https://api.example/unknown"])
+      await assert.rejects(refresh(opaque.refresh_token ?? "", { resource }), { error: "invalid_target" }, resource);
+  });
+
+  test(`tokens of an API that allows no refresh come with none (${engine})`, { skip }, async () => {
+    const here = await ground();
+    const tokens = await tokensOf(here.client(), await here.party(here.app), {
+      scope: "openid once",
+      parameters: { resource: ONCE },
+    });
+    assert.deepEqual([tokens.scope, tokens.refresh_token], ["once", undefined]);
+  });
+
+  test(`a scope means the API that has it; one that was not granted is refused, as is a resource that is none (${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const config = await here.party(here.app);
+    const tokens = await tokensOf(here.client(), config, { scope: "openid o" });
+    assert.equal(tokens.scope, "o", "no resource was named");
+    const refused = async (parameters: Record<string, string>, scope: string): Promise<string | null> => {
+      const { callback } = await signIn(here.client(), config, { scope, parameters });
+      return callback.searchParams.get("error");
+    };
+    assert.equal(await refused({ resource: API }, "openid write:things"), "invalid_scope");
+    assert.equal(await refused({}, "openid o once"), "invalid_target");
+    for (const resource of [
+      "things",
+      `${API}#x`,
+      "https://api.example/none",
+      `${API}/`,
+      `https://a.example/${"a".repeat(600)}`,
+    ])
+      assert.equal(await refused({ resource }, "openid"), "invalid_target", resource);
+  });
+
+  test(`the consent page says each API's name and each scope in the reader's words (${engine})`, { skip }, async () => {
+    const here = await ground();
+    const browser = here.client();
+    await tokensOf(browser, await here.party(here.web), { scope: "openid" });
+    const url = openid.buildAuthorizationUrl(await here.party(here.app), {
+      redirect_uri: CALLBACK,
+      scope: "openid read:notes write:notes",
+      resource: NOTES,
+      prompt: "consent",
+      ui_locales: "de",
+      code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+      code_challenge_method: "S256",
+    });
+    const page = await browser.follow(await browser.get(url.href));
+    for (const text of ["Notes", NOTES, "Deine Notizen sehen", "Change your notes"])
+      assert.ok(page.text.includes(text), text);
+  });
+}
+
+/** The scope and the roles that a JWT carries. */
+function carried(token: string): [scope: unknown, roles: unknown] {
+  const claims = decodeJwt(token);
+  return [claims["scope"], claims["roles"]];
+}
