@@ -153,6 +153,7 @@ function keySetOf(keys: readonly JWK[]): JWTVerifyGetKey {
 function payloadOf(claims: JWTPayload): AdapterPayload | undefined {
   const { sub, aud, iat, exp, jti, client_id: clientId, scope } = claims;
   if (typeof clientId !== "string" || typeof aud !== "string" || typeof jti !== "string") return undefined;
+  if (Number(iat) > nowSeconds() + CLOCK_TOLERANCE_SECONDS) return undefined;
   const isMachine = sub === clientId;
   const said = Object.fromEntries(SAID_BESIDE.flatMap((name) => (name in claims ? [[name, claims[name]]] : [])));
   return {
