@@ -1,0 +1,89 @@
+/** What a service's token costs the stores: nothing. Counted by the stores themselves, which nobody else uses meanwhile. */
+import assert from "node:assert/strict";
+import { Redis } from "ioredis";
+import { decodeProtectedHeader } from "jose";
+import { type Engine, ownRedis } from "../support.ts";
+import { basic } from "./faults.ts";
+import { beginJourney, type Journey } from "./journey.ts";
+
+const PARALLEL = 8;
+const WRITES =
+  /^(set|setex|psetex|mset|getset|getdel|append|del|unlink|incr\w*|decr\w*|expire\w*|pexpire\w*|h(set|del|incr\w*|mset)|[sz](add|rem)|l(push|rem)|rpush|eval\w*|fcall|restore|x(add|del))$/;
+/** Every statement that writes is noted, whatever it finds to write. */
+const NOTE_WRITES = `
+create table noted_writes (name text not null);
+create function note_write() returns trigger language plpgsql as $$
+begin
+  insert into noted_writes values (tg_table_name);
+  return null;
+end $$;
+do $$
+declare one text;
+begin
+  for one in select tablename from pg_tables where schemaname = 'public' and tablename <> 'noted_writes' loop
+    execute format('create trigger noted after insert or update or delete on %I for each statement execute function note_write()', one);
+  end loop;
+end $$`;
+
+export interface Counted {
+  readonly tokens: number;
+  /** Rows written in Postgres, by table, and commands that write in Redis. */
+  readonly writes: Readonly<Record<string, number>>;
+  readonly seconds: number;
+}
+
+/** Asks for so many tokens in the name of a service, at a server and stores of their own. */
+export async function countWrites(engine: Engine, tokens: number): Promise<Counted> {
+  const redis = engine === "redis" ? await ownRedis() : undefined;
+  const journey = await beginJourney(engine, redis === undefined ? {} : { REDIS_URL: redis.url });
+  const admin = redis === undefined ? undefined : new Redis(redis.url);
+  try {
+    await journey.service.db.query(NOTE_WRITES);
+    // The first one fills the caches.
+    await ask(journey);
+    const before = await written(journey, admin);
+    const began = performance.now();
+    let left = tokens;
+    const worker = async (): Promise<void> => {
+      while (left > 0) {
+        left -= 1;
+        await ask(journey);
+      }
+    };
+    await Promise.all(Array.from({ length: PARALLEL }, worker));
+    const seconds = (performance.now() - began) / 1000;
+    const after = await written(journey, admin);
+    const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+    const writes = Object.fromEntries(
+      [...names]
+        .map((name) => [name, (after[name] ?? 0) - (before[name] ?? 0)] as const)
+        .filter(([, count]) => count !== 0),
+    );
+    return { tokens, writes, seconds };
+  } finally {
+    admin?.disconnect();
+    await journey.close();
+  }
+}
+
+async function ask({ client, machine }: Journey): Promise<void> {
+  const answer = await client().post(
+    "/token",
+    { grant_type: "client_credentials", scope: "read:things" },
+    basic(machine),
+  );
+  assert.equal(answer.status, 200, answer.text);
+  assert.equal(decodeProtectedHeader(String(answer.json()["access_token"])).typ, "at+jwt");
+}
+
+async function written({ service }: Journey, redis: Redis | undefined): Promise<Readonly<Record<string, number>>> {
+  const rows = await service.db.query<{ name: string; count: number }>(
+    "select name, count(*)::int as count from noted_writes group by name",
+  );
+  const tables = rows.map(({ name, count }) => [name, count] as const);
+  const stats = (await redis?.info("commandstats")) ?? "";
+  const commands = [...stats.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)]
+    .filter(([, name = ""]) => WRITES.test(name))
+    .map(([, name = "", calls = "0"]) => [`redis ${name}`, Number(calls)] as const);
+  return Object.fromEntries([...tables, ...commands]);
+}
