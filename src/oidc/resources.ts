@@ -42,6 +42,7 @@ export interface ResourceHooks {
 export function resourceHooks(apis: Apis, roles: Roles): ResourceHooks {
   return {
     async getResourceServerInfo(ctx, identifier, client) {
+      if (isDoubled(ctx, identifier)) throw new errors.InvalidTarget("a resource stands twice in the request");
       const api = await apis.find(identifier);
       const access = client.signet.apis.find((entry) => entry.identifier === identifier);
       if (api === undefined || access === undefined)
@@ -103,6 +104,11 @@ async function allowedScopes(
   return splitScope(grantable)
     .filter((scope) => scopes.has(scope))
     .join(" ");
+}
+
+function isDoubled(ctx: KoaContextWithOIDC, identifier: string): boolean {
+  const resource = ctx.oidc.params?.["resource"];
+  return Array.isArray(resource) && resource.filter((entry) => entry === identifier).length > 1;
 }
 
 /** A token of a client itself has no account. */

@@ -88,7 +88,9 @@ async function prepare(journey: Journey) {
   const stranger = client();
   const page = await openSignIn(stranger, authorizeUrl(journey));
   const at = client();
-  isFine(await machineToken(at, machine));
+  const issued = await machineToken(at, machine);
+  isFine(issued);
+  const jwt = { token: String(issued.json()["access_token"]) };
   const probe = (name: string, ask: () => Promise<Answer>, check: (answer: Answer) => void): Probe => ({
     name,
     ask,
@@ -114,6 +116,8 @@ async function prepare(journey: Journey) {
       probe("userinfo", () => at.get("/userinfo", { authorization: `Bearer ${tokens.access_token}` }), isRetryLater),
       probe("introspect", introspect, isRetryLater),
       probe("revoke", revoke, isRetryLater),
+      probe("introspect, JWT", () => at.post("/introspect", jwt, basic(machine)), isRetryLater),
+      probe("revoke, JWT", () => at.post("/revoke", jwt, basic(machine)), isRetryLater),
       probe("authorize, signed in", () => browser.get(authorizeUrl(journey), html), redirectsUnavailable),
       probe("authorize, not signed in", () => client().get(authorizeUrl(journey), html), redirectsUnavailable),
       probe("sign-in form", signInAgain, isRetryPage),

@@ -59,6 +59,11 @@ export async function countWrites(engine: Engine, tokens: number): Promise<Count
         .map((name) => [name, (after[name] ?? 0) - (before[name] ?? 0)] as const)
         .filter(([, count]) => count !== 0),
     );
+    // One write on purpose is seen: whatever counts nothing counts no writes either.
+    await journey.service.grants.put("AccessToken", "planted", {}, 60);
+    const planted = await written(journey, admin);
+    const place = engine === "redis" ? "redis set" : "grant_records";
+    assert.ok((planted[place] ?? 0) > (after[place] ?? 0), "the count sees a write");
     return { tokens, writes, seconds };
   } finally {
     admin?.disconnect();

@@ -209,6 +209,15 @@ for (const { engine, skip } of await engines()) {
       `https://a.example/${"a".repeat(600)}`,
     ])
       assert.equal(await refused({ resource }, "openid"), "invalid_target", resource);
+    const doubled = await signIn(here.client(), config, { scope: "openid", resources: [API, API] });
+    assert.equal(doubled.callback.searchParams.get("error"), "invalid_target");
+    const twice = [
+      ["grant_type", "client_credentials"],
+      ["resource", API],
+      ["resource", API],
+    ] as const;
+    const answer = await here.client().post("/token", twice, basic(here.machine));
+    assert.deepEqual([answer.status, answer.json()["error"]], [400, "invalid_target"]);
   });
 
   test(`the consent page says each API's name and each scope in the reader's words (${engine})`, { skip }, async () => {

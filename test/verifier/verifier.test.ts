@@ -15,7 +15,7 @@ import { decodeJwt, decodeProtectedHeader } from "jose";
 import Koa from "koa";
 import * as openid from "openid-client";
 import { basic } from "../flows/faults.ts";
-import { API, beginJourney, type Journey, tokensOf } from "../flows/journey.ts";
+import { API, beginJourney, type Journey, signIn, tokensOf } from "../flows/journey.ts";
 import { CHECKOUT } from "../ladder.ts";
 import { atEnd, engines, eventually, freePort } from "../support.ts";
 import { type Forge, refusals } from "./refusals.ts";
@@ -86,14 +86,10 @@ test("the package depends on jose alone and is used from an empty folder", async
   ]);
   const { issuer, machine, party } = await journeyOf("postgres");
   const port = await freePort();
-  await writeFile(
-    join(folder, "api.mjs"),
-    `import { createServer } from "node:http";
-     import { createVerifier, expressAuth } from "signet-verifier";
-     const verifier = createVerifier({ issuer: process.env.ISSUER, audience: process.env.AUDIENCE });
-     const auth = expressAuth(verifier, { scope: "read:things" });
-     createServer((request, response) => auth(request, response, () => response.end(request.auth.clientId))).listen(process.env.PORT, "127.0.0.1");`,
-  );
+  const guide = await readFile(join(CHECKOUT, "guides", "services-and-apis.md"), "utf8");
+  const program = /^```js verified\.mjs\n([\s\S]*?)^```/m.exec(guide)?.[1];
+  assert.ok(program !== undefined, "the guide has the program");
+  await writeFile(join(folder, "api.mjs"), program);
   const child = start(join(folder, "api.mjs"), { ISSUER: issuer, AUDIENCE: API, PORT: String(port) });
   const url = `http://127.0.0.1:${port}/`;
   const bare = await eventually(() => fetch(url).catch(() => undefined), 20_000);
@@ -195,6 +191,39 @@ for (const { engine, skip } of await engines()) {
     await assert.rejects(wrong.verify(token), { code: "temporarily_unavailable" });
   });
 }
+
+test("the web app, the app in the browser and the service get tokens for two APIs, each good at one and refused at the other", async () => {
+  const { library } = await packed;
+  const journey = await journeyOf("postgres");
+  const { issuer, register, userId, service } = journey;
+  const other = "https://notes.example/two";
+  await service.apis.create({ identifier: other, name: "Two", scopes: [{ scope: "two" }] }, { kind: "system" });
+  const apis = [{ identifier: API, scopes: ["read:things"] }, { identifier: other }];
+  const callback = "https://two.example/cb";
+  const people = { redirect_uris: [callback], apis };
+  const [things, notes] = [API, other].map((audience) => library.createVerifier({ issuer, audience }));
+  assert.ok(things !== undefined && notes !== undefined);
+  const check = async (tokens: { things: string; notes: string }, subject: string): Promise<void> => {
+    assert.equal((await things.verify(tokens.things, { scope: "read:things" })).subject, subject);
+    assert.equal((await notes.verify(tokens.notes, { scope: "two" })).subject, subject);
+    await assert.rejects(things.verify(tokens.notes), { code: "invalid_token" });
+    await assert.rejects(notes.verify(tokens.things), { code: "invalid_token" });
+  };
+  for (const type of ["web", "spa"]) {
+    const config = await journey.party(await register({ client_type: type, client_name: type, ...people }));
+    const first = await tokensWith(journey, config, { redirectUri: callback, resources: [API, other], first: API });
+    const second = await openid.refreshTokenGrant(config, first.refresh_token ?? "", { resource: other });
+    await check({ things: first.access_token, notes: second.access_token }, userId);
+  }
+  const machine = await register({ client_type: "service", client_name: "Both", apis });
+  const config = await journey.party(machine);
+  await assert.rejects(openid.clientCredentialsGrant(config), { error: "invalid_target" });
+  const [one, two] = [
+    await openid.clientCredentialsGrant(config, { resource: API }),
+    await openid.clientCredentialsGrant(config, { resource: other }),
+  ];
+  await check({ things: one.access_token, notes: two.access_token }, machine.id);
+});
 
 test("Express, Fastify and Koa answer as RFC 6750 section 3 says, and hand the token on", async () => {
   const { library } = await packed;
@@ -317,6 +346,18 @@ test("a verifier that could not be safe is not made", async () => {
   const header = Buffer.from('{"alg":"ES256","typ":"at+jwt"}').toString("base64url");
   await assert.rejects(verifier.verify(`${header}.e30.AAAA`), { code: "temporarily_unavailable" });
 });
+
+/** The code flow for several APIs, the first token for one of them. */
+async function tokensWith(
+  journey: Journey,
+  config: openid.Configuration,
+  { redirectUri, resources, first }: { redirectUri: string; resources: readonly string[]; first: string },
+) {
+  const scope = "openid read:things two";
+  const walked = await signIn(journey.client(), config, { redirectUri, resources, scope });
+  const expected = { pkceCodeVerifier: walked.verifier, expectedNonce: walked.nonce, expectedState: walked.state };
+  return openid.authorizationCodeGrant(config, walked.callback, expected, { resource: first });
+}
 
 const journeys = new Map<string, Promise<Journey>>();
 function journeyOf(engine: "redis" | "postgres"): Promise<Journey> {
