@@ -54,6 +54,7 @@ test("settings have the defaults of decision 15, and a browser app may call from
     refreshAbsoluteSeconds: 90 * 86_400,
     isPkceOptional: false,
     optionalScopes: [],
+    introspectApis: [],
   });
   const settings = resolve({
     ...spa,
