@@ -35,6 +35,7 @@ import {
   fullLogin,
   hashAlone,
   introspection,
+  jwtIntrospection,
   JWKS_PATH,
   login,
   refresh,
@@ -217,7 +218,7 @@ async function savedDocuments(target: Target, folder: string): Promise<readonly 
 }
 
 function counting(options: Options): readonly Workload[] {
-  return chosen(options, [clientCredentials("jwt"), refresh, fullLogin, introspection, userinfo, discovery, jwks]);
+  return chosen(options, [clientCredentials("jwt"), refresh, fullLogin, introspection, jwtIntrospection, userinfo, discovery, jwks]);
 }
 
 function chosen(options: Options, workloads: readonly Workload[]): readonly Workload[] {
@@ -261,6 +262,7 @@ async function measureAll(
     [field.opaque, fullLogin],
   ]);
   await against(introspection, [[field.opaque, introspection]]);
+  await against(jwtIntrospection, [[field.opaque, introspection]]);
   await against(userinfo, [[field.opaque, userinfo]]);
   await against(discovery, [[field.fixed, discovery]]);
   await against(jwks, [[field.fixed, jwks]]);

@@ -121,6 +121,24 @@ export const introspection: Workload = {
   },
 };
 
+/** A service's JWT, asked about by the service itself: the signature is checked and the store is asked what ended it. */
+export const jwtIntrospection: Workload = {
+  name: "introspection of a JWT",
+  trips: 1,
+  users: 8,
+  async prepare(target) {
+    const connection = connectionTo(target);
+    const fields = { grant_type: "client_credentials", scope: "read:things", resource: API };
+    const issued = await connection.send(post("/token", target.machine, fields));
+    expect(issued.status === 200, "client credentials", issued);
+    const request = post("/introspect", target.machine, { token: parseTokens(issued).accessToken });
+    return async () => {
+      const answer = await connection.send(request);
+      expect(answer.status === 200 && answer.body.includes('"active":true'), "introspection of a JWT", answer);
+    };
+  },
+};
+
 export const userinfo: Workload = {
   name: "userinfo",
   trips: 1,
