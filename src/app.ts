@@ -5,8 +5,11 @@ import { record } from "./audit/event.ts";
 import { type Clients, createClients } from "./clients/client.ts";
 import type { Config } from "./config.ts";
 import { type DataFolder, developmentSecretKey } from "./data-folder.ts";
+import { createKeys, type Keys } from "./keys/administration.ts";
+import type { LongestUse } from "./keys/mac-key.ts";
 import type { Log } from "./log.ts";
-import { GRANT_SECONDS } from "./oidc/lifetimes.ts";
+import { GRANT_SECONDS, REFRESH_ABSOLUTE_MAX_SECONDS, SESSION_REMEMBERED_SECONDS } from "./oidc/lifetimes.ts";
+import { FORM_SECONDS } from "./pages/csrf.ts";
 import { createRevocations, type Revocations } from "./revocations/revocation.ts";
 import { createRoles, type Roles } from "./roles/role.ts";
 import { createSetup, type Setup } from "./setup/setup.ts";
@@ -25,6 +28,14 @@ export const ROOT_DIR = resolve(import.meta.dirname, "..");
 const MIGRATIONS_DIR = join(ROOT_DIR, "migrations");
 /** Keys of one deployment's Redis, which others may share. */
 export const REDIS_PREFIX = "signet:";
+/** How long something that a random key made is in use: so long the key verifies after it was replaced. */
+export const LONGEST_USE: LongestUse = {
+  cookie: SESSION_REMEMBERED_SECONDS,
+  refresh_token: REFRESH_ABSOLUTE_MAX_SECONDS,
+  form: FORM_SECONDS,
+  dpop_nonce: 300,
+  pairwise: 0,
+};
 
 export interface App {
   readonly config: Config;
@@ -37,6 +48,7 @@ export interface App {
   readonly clients: Clients;
   readonly apis: Apis;
   readonly roles: Roles;
+  readonly keys: Keys;
   readonly setup: Setup;
   readonly vault: Vault;
   readonly notices: Notices;
@@ -106,6 +118,8 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const clients = createClients({ db, notices, record, revocations, isDevelopment: !config.isProduction });
     const apis = createApis({ db, notices, record });
     const roles = createRoles({ db, notices, record });
+    const keyParts = { db, vault, notices, record, times: config.keyTimes, longestUse: LONGEST_USE };
+    const keys = createKeys({ ...keyParts, sealedPlaces: [] });
     const setup = createSetup({ db, users, record });
     return {
       config,
@@ -122,6 +136,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
       clients,
       apis,
       roles,
+      keys,
       setup,
       close: () => closeAll(opened),
     };

@@ -1,5 +1,6 @@
 /** Configuration: the one reader of the environment. Every fault is found before anything starts, and all are said in one message. */
 import { readFileSync } from "node:fs";
+import type { z } from "zod";
 import {
   environmentTable,
   knownNames,
@@ -8,6 +9,7 @@ import {
   type TrustProxy,
   valueFault,
 } from "./environment.ts";
+import { type KeyTimes, keyTimeFaults } from "./key-times.ts";
 
 export type { TrustProxy };
 export { parseSecretKey };
@@ -38,6 +40,7 @@ export interface Config {
   readonly redisUrls: readonly string[] | undefined;
   /** Absent in development until the data folder gave one. */
   readonly secretKeys: readonly Buffer[] | undefined;
+  readonly keyTimes: KeyTimes;
   readonly trustProxy: TrustProxy;
   readonly shutdownDelaySeconds: number;
   readonly outboundAllow: readonly string[];
@@ -65,6 +68,7 @@ export function readConfig(env: Environment, isTerminal = false): Config {
   if (isProduction) faults.push(...missingInProduction(values));
   const parsed = environmentTable(isProduction).safeParse(values);
   if (!parsed.success) faults.push(...parsed.error.issues.map(({ message }) => message));
+  else faults.push(...keyTimeFaults(keyTimesOf(parsed.data)));
   if (!parsed.success || faults.length > 0) throw configError(faults, misspelledNames(env));
   const read = parsed.data;
   const listenPort = read.PORT ?? portOf(read.ISSUER);
@@ -81,6 +85,7 @@ export function readConfig(env: Environment, isTerminal = false): Config {
     embeddedPostgres: read.EMBEDDED_POSTGRES,
     redisUrls: read.REDIS_URL,
     secretKeys: read.SECRET_KEY,
+    keyTimes: keyTimesOf(read),
     trustProxy: read.TRUST_PROXY,
     shutdownDelaySeconds: read.SHUTDOWN_DELAY,
     outboundAllow: read.OUTBOUND_ALLOW,
@@ -101,6 +106,19 @@ export function misspelledNames(env: Environment): readonly string[] {
     const meant = known.find((candidate) => isMisspelled(name, candidate));
     return meant === undefined ? [] : [`${name} is not read; did you mean ${meant}?`];
   });
+}
+
+function keyTimesOf(read: z.output<ReturnType<typeof environmentTable>>): KeyTimes {
+  return {
+    rotationSeconds: read.KEY_ROTATION_PERIOD,
+    announceSeconds: read.KEY_ANNOUNCE_TIME,
+    cacheSeconds: read.JWKS_CACHE_TIME,
+    stalenessSeconds: read.KEY_STALENESS,
+    skewSeconds: read.KEY_CLOCK_SKEW,
+    hintSeconds: read.KEY_HINT_TIME,
+    secretRotationSeconds: read.MAC_ROTATION_PERIOD,
+    tokenSecondsMax: read.TOKEN_LIFETIME_MAX,
+  };
 }
 
 function isMisspelled(name: string, meant: string): boolean {

@@ -5,7 +5,7 @@ import { type CommandIo, type ExitCode, printJson, usage } from "./commands.ts";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { AppError } from "./errors.ts";
 import { createOutgoing } from "./http/outgoing.ts";
-import { checkSealedKeys } from "./keys/key.ts";
+import { checkSealedKeys } from "./keys/administration.ts";
 import type { Log } from "./log.ts";
 import { type Db, openDb } from "./store/db.ts";
 import { readPostgresFacts } from "./store/postgres-facts.ts";
@@ -180,8 +180,8 @@ async function keys(config: Config, db: Db): Promise<readonly Finding[]> {
     {
       check: "keys",
       level: "warning",
-      cause: "some signing keys are sealed with a later entry of SECRET_KEY",
-      mend: "keep that entry in the list",
+      cause: "some keys are sealed with a later entry of SECRET_KEY",
+      mend: "run: signet key reencrypt; keep that entry in the list until then",
     },
   ];
 }

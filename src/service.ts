@@ -1,15 +1,17 @@
 /** The service: what the server adds to the app: the engine, its stores, its pages. Commands do without it, so they do not wait for it to load. */
 import { join } from "node:path";
-import { type App, type Closing, closeAll, REDIS_PREFIX, ROOT_DIR } from "./app.ts";
+import type { Middleware } from "koa";
+import { type App, type Closing, closeAll, LONGEST_USE, REDIS_PREFIX, ROOT_DIR } from "./app.ts";
 import { type Backlog, createBacklog } from "./audit/backlog.ts";
 import { type AuditEvent, record } from "./audit/event.ts";
 import { now } from "./clock.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { type Consents, createConsents } from "./consents/consent.ts";
+import type { ListenerOptions } from "./http/documents.ts";
 import type { HealthCheck } from "./http/management.ts";
 import { createOutgoing } from "./http/outgoing.ts";
-import { loadSigningKeys, type SigningKey } from "./keys/key.ts";
-import { loadMacKeys, type MacKeys } from "./keys/mac-key.ts";
+import { type Keyring, openKeyring } from "./keys/keyring.ts";
+import type { MacKeys } from "./keys/mac-key.ts";
 import { createLimits, type Limits } from "./limits/limit.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { createAdapterFactory } from "./oidc/adapter.ts";
@@ -44,7 +46,7 @@ export interface Service extends App {
   readonly views: Views;
   readonly catalogues: Catalogues;
   readonly assets: Assets;
-  readonly macKeys: MacKeys;
+  readonly keyring: Keyring;
   readonly checks: readonly HealthCheck[];
   readonly consents: Consents;
   /** Records an event that has no change of its own beside it. */
@@ -54,7 +56,7 @@ export interface Service extends App {
 
 /** What the server adds: the engine, its stores, its pages. It closes the app, too. */
 export async function openService(app: App): Promise<Service> {
-  const { config, log, db, vault } = app;
+  const { config, log, db, vault, notices } = app;
   const opened: Closing[] = [() => app.close()];
   try {
     await app.hasher.open();
@@ -65,7 +67,8 @@ export async function openService(app: App): Promise<Service> {
     obeyNotices(app.notices, grants);
     const counters = redis === undefined ? openPostgresCounters(db) : await openRedisCounters(redis);
     opened.unshift(() => counters.close());
-    const macKeys = await loadMacKeys({ db, vault });
+    const keyParts = { db, vault, notices, record, log, times: config.keyTimes, longestUse: LONGEST_USE };
+    const keyring = await openKeyring(keyParts);
     const assets = loadAssets(VIEWS_DIR);
     const catalogues = loadTexts(VIEWS_DIR);
     const isDevelopment = !config.isProduction;
@@ -88,7 +91,7 @@ export async function openService(app: App): Promise<Service> {
       recordAlone: (event: AuditEvent) => backlog.record(event),
       grants,
       counters,
-      macKeys,
+      keyring,
       assets,
       catalogues,
       views,
@@ -99,7 +102,7 @@ export async function openService(app: App): Promise<Service> {
       ...base,
       engine,
       limits: createLimits({ counters, log }),
-      csrf: createCsrf(() => macKeys.form.map(({ key }) => key)),
+      csrf: createCsrf(() => keyring.current().secrets.form.map(({ key }) => key)),
       checks: [
         { name: "postgres", check: async () => void (await probe.query("select 1")) },
         {
@@ -110,6 +113,7 @@ export async function openService(app: App): Promise<Service> {
               : grants
             ).check(),
         },
+        { name: "keys", check: () => keyring.ensureFresh() },
       ],
       close: () => closeAll(opened),
     };
@@ -122,40 +126,40 @@ export async function openService(app: App): Promise<Service> {
 type EngineBase = Omit<Service, "engine" | "limits" | "csrf" | "checks">;
 
 function openEngineOver(base: EngineBase): Promise<Engine> {
-  const { config, log, db, vault, metrics, clients, users, apis, consents, grants, revocations, macKeys } = base;
+  const { config, log, metrics, clients, users, apis, consents, grants, revocations, keyring } = base;
   const pages = { views: base.views, catalogues: base.catalogues, clients, users, isDevelopment: !config.isProduction };
-  let publicKeys: readonly SigningKey["publicJwk"][] = [];
-  const adapter = createAdapterFactory({
+  const storing = {
     clients,
-    presented: createPresentedJwts({ issuer: config.issuer, grants, revocations, publicKeys: () => publicKeys }),
+    presented: createPresentedJwts({ issuer: config.issuer, grants, revocations, publicKeys: () => keyring.current().published }),
     grants,
     revocations,
-    keys: macKeys.refresh_token,
     nowMs: () => now().getTime(),
-    windowMs: async (clientId) => ((await clients.find(clientId))?.settings.refreshWindowSeconds ?? 0) * 1000,
-    onCodeReuse: (reuse) => noteReuse(base, "code", reuse),
-  });
+    windowMs: async (clientId: string) => ((await clients.find(clientId))?.settings.refreshWindowSeconds ?? 0) * 1000,
+    onCodeReuse: (reuse: Reuse) => noteReuse(base, "code", reuse),
+  };
+  const outgoing = createOutgoing({ allow: config.outboundAllow, isDevelopment: !config.isProduction });
   return openEngine({
+    issuer: config.issuer,
+    keyring,
     clients,
     metrics,
     isDevelopment: !config.isProduction,
     show: showError(pages),
-    build: async () => {
-      const signingKeys = await loadSigningKeys({ db, vault, record });
-      publicKeys = signingKeys.map((key) => key.publicJwk);
+    build: ({ signing, secrets }) => {
       const provider = buildProvider({
         issuer: config.issuer,
-        adapter,
+        adapter: createAdapterFactory({ ...storing, keys: secrets.refresh_token }),
         users,
         clients,
         apis,
         roles: base.roles,
         consents,
-        signingKeys,
-        cookieKeys: macKeys.cookie.map(({ key }) => key.toString("base64url")),
-        refreshKeys: macKeys.refresh_token,
+        signingKeys: signing,
+        cookieKeys: cookieKeysOf(secrets),
+        refreshKeys: secrets.refresh_token,
         pages: enginePages(pages),
-        outgoing: createOutgoing({ allow: config.outboundAllow, isDevelopment: !config.isProduction }),
+        outgoing,
+        tokenSecondsMax: config.keyTimes.tokenSecondsMax,
       });
       listen(provider, {
         log,
@@ -169,6 +173,39 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
       return provider;
     },
   });
+}
+
+/** As the cookie library takes them: the first signs, all verify. */
+function cookieKeysOf({ cookie }: MacKeys): string[] {
+  return cookie.map(({ key }) => key.toString("base64url"));
+}
+
+/** Gives the app the keys of its cookies, now and after every rotation; the middleware keeps requests from keys that may have been replaced. */
+export function followKeys(app: { keys: unknown }, { keyring, engine }: Service): Middleware {
+  app.keys = cookieKeysOf(keyring.current().secrets);
+  keyring.onChange(async ({ secrets }) => {
+    app.keys = cookieKeysOf(secrets);
+  });
+  return async (ctx, next) => {
+    // Whoever could not confirm the keys for too long neither signs nor verifies: the answer is 503. The JWKS is still sent.
+    if (!engine.documents().has(ctx.path)) await keyring.ensureFresh();
+    await next();
+  };
+}
+
+/** What is sent from memory, and what counts and logs it. */
+export function documentOptions(service: Service, isDraining: () => boolean): ListenerOptions {
+  const { config, engine, keyring, log, metrics } = service;
+  return {
+    issuer: config.issuer,
+    documents: () => engine.documents(),
+    cacheSeconds: keyring.times.cacheSeconds,
+    isFresh: () => keyring.isFresh(),
+    log,
+    trustProxy: config.trustProxy,
+    onAnswer: (status) => metrics.requests.inc({ status: status === 304 ? "3xx" : "2xx" }),
+    isDraining,
+  };
 }
 
 /** A sign of theft: counted, and on the audit trail with the grant that was ended. */

@@ -42,6 +42,15 @@ export type EventName =
   | "role.granted"
   | "role.revoked"
   | "key.created"
+  | "key.announced"
+  | "key.imported"
+  | "key.activated"
+  | "key.retired"
+  | "key.unpublished"
+  | "key.removed"
+  | "key.revoked"
+  | "key.reencrypted"
+  | "key.rotation_failed"
   | "setup.link_made"
   | "setup.owner_created";
 

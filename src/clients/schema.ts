@@ -8,7 +8,7 @@ import { URI_CHARS_MAX, URIS_MAX } from "./redirect-uri.ts";
 export const CLIENT_TYPES = ["web", "spa", "native", "service", "resource-server"] as const;
 export const AUTH_METHODS = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"] as const;
 export const GRANT_TYPES = ["authorization_code", "refresh_token", "client_credentials"] as const;
-export const ID_TOKEN_ALGORITHMS = ["RS256", "ES256"] as const;
+export const ID_TOKEN_ALGORITHMS = ["RS256", "ES256", "EdDSA"] as const;
 
 const NAME_CHARS_MAX = 100;
 const CONTACTS_MAX = 20;

@@ -9,10 +9,15 @@ const ID_BYTES = 9;
 /** No page's own name is as long; ids of 126 random bits and more are. */
 const LONG_SEGMENT = /\/[A-Za-z0-9_-]{21,}(?=\/|$)/g;
 
-/** Never taken from the request: a caller who chooses ids could hide among others. Writes the access log when the answer is done. */
+/** Never taken from the request: a caller who chooses ids could hide among others. */
+export function newRequestId(): string {
+  return randomText(ID_BYTES);
+}
+
+/** Writes the access log when the answer is done. */
 export function requestId(log: Log): Middleware {
   return async (ctx, next) => {
-    const id = randomText(ID_BYTES);
+    const id = newRequestId();
     const begin = monotonicMs();
     ctx.state["requestId"] = id;
     ctx.set("X-Request-Id", id);

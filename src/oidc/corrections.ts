@@ -3,15 +3,15 @@ import type { Context } from "koa";
 import type { KoaContextWithOIDC } from "oidc-provider";
 import { ROUTES } from "./provider.ts";
 
-/** Resource servers may keep the JWKS this long; a new key is announced for longer before it signs. */
-const METADATA_SECONDS = 300;
 const CLIENT_PATHS = new Set<string>([ROUTES.token, ROUTES.introspection, ROUTES.revocation]);
 
 type Oidc = Pick<KoaContextWithOIDC["oidc"], "provider" | "client" | "entities">;
 
 export function correctAnswer(ctx: Context): void {
   const { oidc } = ctx as { oidc?: Oidc };
-  if (ctx.path === ROUTES.jwks || ctx.path.startsWith("/.well-known/")) openToEverybody(ctx);
+  // The documents themselves are answered before the library; what is left here are preflights, and they are for everybody, too.
+  if (ctx.path === ROUTES.jwks || ctx.path.startsWith("/.well-known/"))
+    ctx.set("Cross-Origin-Resource-Policy", "cross-origin");
   if (!CLIENT_PATHS.has(ctx.path) || oidc === undefined || ctx.method === "OPTIONS") return;
   nameMissingClient(ctx);
   if (ctx.path === ROUTES.token) nameUnauthorizedClient(ctx);
@@ -62,15 +62,6 @@ function challenge(ctx: Context, { provider }: Oidc): void {
 function hideFromBrowsers(ctx: Context): void {
   ctx.remove("Access-Control-Allow-Origin");
   ctx.remove("Access-Control-Expose-Headers");
-}
-
-/** Discovery and keys are the same for everybody: any origin may read them, without credentials, and caches keep one copy. */
-function openToEverybody(ctx: Context): void {
-  ctx.set("Cross-Origin-Resource-Policy", "cross-origin");
-  if (ctx.status !== 200) return;
-  ctx.set("Cache-Control", `public, max-age=${METADATA_SECONDS}, stale-if-error=${METADATA_SECONDS}`);
-  ctx.set("Access-Control-Allow-Origin", "*");
-  ctx.remove("Vary");
 }
 
 function isRefusal(ctx: Context, error: string, description: string): boolean {

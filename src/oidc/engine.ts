@@ -4,49 +4,84 @@ import type { Context, Middleware, Next } from "koa";
 import compose from "koa-compose";
 import type { Provider } from "oidc-provider";
 import type { Clients } from "../clients/client.ts";
+import { type Documents, documentMiddleware } from "../http/documents.ts";
 import { answer, type ShowError } from "../http/errors.ts";
 import { allowFormTarget } from "../http/headers.ts";
+import type { Keyring, KeySnapshot } from "../keys/keyring.ts";
 import type { Metrics } from "../metrics.ts";
 import { admission, methodsOf } from "./admission.ts";
 import { correctAnswer } from "./corrections.ts";
+import { documentsOf } from "./documents.ts";
 import { storeFailureOf } from "./events.ts";
 import { ROUTES } from "./provider.ts";
 
 export interface Engine {
   /** The provider of this moment. Nobody keeps it beyond a request. */
   current(): Provider;
-  /** Builds a new provider from what is true now and swaps it in; requests in flight finish on the one they began with. */
-  reload(): Promise<void>;
+  /** The metadata documents and the JWKS of this moment, ready to be sent. */
+  documents(): Documents;
+  /** Builds a new provider, from other keys if they are given, and swaps it in; requests in flight finish on the one they began with. */
+  reload(keys?: KeySnapshot): Promise<void>;
   readonly middleware: Middleware;
 }
 
 export interface EngineOptions {
-  readonly build: () => Promise<Provider>;
+  readonly issuer: string;
+  readonly keyring: Keyring;
+  /** Everything that belongs to one instance is attached here: what is attached elsewhere is lost with the next swap. */
+  readonly build: (keys: KeySnapshot) => Provider;
   readonly clients: Clients;
   readonly metrics: Metrics;
   readonly isDevelopment: boolean;
   readonly show: ShowError;
 }
 
+/** What is swapped as one. */
+interface Face {
+  readonly keys: KeySnapshot;
+  readonly provider: Provider;
+  readonly documents: Documents;
+  readonly run: Middleware;
+}
+
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  let provider = await options.build();
-  const composed = new WeakMap<Provider, Middleware>();
-  const run: Middleware = (ctx, next) => {
-    const instance = provider;
-    let middleware = composed.get(instance);
-    if (middleware === undefined) {
-      middleware = compose(instance.middleware) as Middleware;
-      composed.set(instance, middleware);
-    }
-    return middleware(ctx, next);
-  };
-  const admitted = compose([admission(options.clients), corrections(options), run]) as Middleware;
-  return {
-    current: () => provider,
-    async reload() {
-      provider = await options.build();
+  const { keyring } = options;
+  let face = await faceOf(keyring.current(), options);
+  let swapping: Promise<void> = Promise.resolve();
+  const documents = documentMiddleware({
+    issuer: options.issuer,
+    documents: () => face.documents,
+    cacheSeconds: keyring.times.cacheSeconds,
+    isFresh: () => keyring.isFresh(),
+  });
+  const chain = [admission(options.clients), corrections(options), documents] as const;
+  const admitted = compose([...chain, (ctx: Context, next: Next) => face.run(ctx, next)]) as Middleware;
+  const engine: Engine = {
+    current: () => face.provider,
+    documents: () => face.documents,
+    reload(keys) {
+      // One after the other, so that an older state never replaces a newer one.
+      swapping = swapping
+        .catch(() => undefined)
+        .then(async () => {
+          face = await faceOf(keys ?? face.keys, options);
+        });
+      return swapping;
     },
     middleware: (ctx, next) => (methodsOf(ctx.path) === undefined ? next() : admitted(ctx, next)),
+  };
+  keyring.onChange((keys) => engine.reload(keys));
+  return engine;
+}
+
+async function faceOf(keys: KeySnapshot, { build }: EngineOptions): Promise<Face> {
+  const provider = build(keys);
+  return {
+    keys,
+    provider,
+    documents: await documentsOf(provider, keys.published),
+    // The closure is the request's hold on the instance it began with.
+    run: compose(provider.middleware) as Middleware,
   };
 }
 

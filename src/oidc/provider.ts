@@ -7,7 +7,7 @@ import { isClientSecret } from "../clients/secret.ts";
 import { now } from "../clock.ts";
 import type { Consents } from "../consents/consent.ts";
 import type { Outgoing } from "../http/outgoing.ts";
-import type { SigningKey } from "../keys/key.ts";
+import { SIGNING_ALGORITHMS, type SigningKey } from "../keys/key.ts";
 import type { Roles } from "../roles/role.ts";
 import { OPENID_SCOPES } from "../scopes.ts";
 import type { Users } from "../users/user.ts";
@@ -69,6 +69,8 @@ export interface ProviderParts {
   readonly refreshKeys: RefreshKeys;
   readonly pages: EnginePages;
   readonly outgoing: Outgoing;
+  /** No token that a key signs lives longer: so long the key stays published when it no longer signs. */
+  readonly tokenSecondsMax: number;
 }
 
 /** Pages that the library asks for; the room of pages draws them. */
@@ -113,7 +115,11 @@ export function cookieNames(issuer: string): { session: string; interaction: str
 function configuration(parts: ProviderParts): Configuration {
   const isHttps = parts.issuer.startsWith("https:");
   const cookie = { httpOnly: true, sameSite: "lax", secure: isHttps, signed: true, overwrite: true } as const;
-  const { issueRefreshToken, extraTokenClaims, ...resources } = resourceHooks(parts.apis, parts.roles);
+  const { issueRefreshToken, extraTokenClaims, ...resources } = resourceHooks(
+    parts.apis,
+    parts.roles,
+    parts.tokenSecondsMax,
+  );
   return {
     adapter: parts.adapter,
     acrValues: [...ACR_VALUES],
@@ -141,10 +147,10 @@ function configuration(parts: ProviderParts): Configuration {
     discovery: { claim_types_supported: ["normal"], ui_locales_supported: ["en", "de"] },
     enabledJWA: {
       clientAuthSigningAlgValues: [...ASYMMETRIC],
-      idTokenSigningAlgValues: ["RS256", "ES256"],
-      userinfoSigningAlgValues: ["RS256", "ES256"],
-      introspectionSigningAlgValues: ["RS256", "ES256"],
-      authorizationSigningAlgValues: ["RS256", "ES256"],
+      idTokenSigningAlgValues: [...SIGNING_ALGORITHMS],
+      userinfoSigningAlgValues: [...SIGNING_ALGORITHMS],
+      introspectionSigningAlgValues: [...SIGNING_ALGORITHMS],
+      authorizationSigningAlgValues: [...SIGNING_ALGORITHMS],
       requestObjectSigningAlgValues: [...ASYMMETRIC],
       dPoPSigningAlgValues: ["ES256", "Ed25519", "EdDSA"],
     },
@@ -218,7 +224,7 @@ function configuration(parts: ProviderParts): Configuration {
       AuthorizationCode: CODE_SECONDS,
       ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? ACCESS_TOKEN_SECONDS,
       Grant: GRANT_SECONDS,
-      IdToken: ID_TOKEN_SECONDS,
+      IdToken: Math.min(ID_TOKEN_SECONDS, parts.tokenSecondsMax),
       Interaction: INTERACTION_SECONDS,
       RefreshToken: (_ctx, token, client) =>
         refreshSeconds({

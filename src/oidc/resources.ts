@@ -39,7 +39,7 @@ export interface ResourceHooks {
   extraTokenClaims(ctx: KoaContextWithOIDC, token: NewToken): Promise<{ roles: string[] } | undefined>;
 }
 
-export function resourceHooks(apis: Apis, roles: Roles): ResourceHooks {
+export function resourceHooks(apis: Apis, roles: Roles, tokenSecondsMax: number): ResourceHooks {
   return {
     async getResourceServerInfo(ctx, identifier, client) {
       if (isDoubled(ctx, identifier)) throw new errors.InvalidTarget("a resource stands twice in the request");
@@ -56,7 +56,7 @@ export function resourceHooks(apis: Apis, roles: Roles): ResourceHooks {
       return {
         scope: grantable,
         audience: identifier,
-        accessTokenTTL: api.tokenLifetimeSeconds,
+        accessTokenTTL: Math.min(api.tokenLifetimeSeconds, tokenSecondsMax),
         accessTokenFormat: api.tokenFormat,
         ...(isJwt ? { jwt: { sign: { alg: api.signingAlgorithm } } } : {}),
       };

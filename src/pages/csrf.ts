@@ -10,7 +10,7 @@ export interface Csrf {
 }
 
 /** Longer than anybody reads a sign-in or consent page, short enough that a page found in a cache is worth nothing. */
-const LIFETIME_SECONDS = 2 * 60 * 60;
+export const FORM_SECONDS = 2 * 60 * 60;
 /** 128 bits: a token is never seen twice, so compression of the page tells nothing about it. */
 const NONCE_BYTES = 16;
 /** `<expiry, seconds since 1970>.<nonce>.<HMAC-SHA-256>`. The pattern bounds the length of what is looked at. */
@@ -22,7 +22,7 @@ export function createCsrf(keys: () => readonly Buffer[]): Csrf {
     issue: (binding) => {
       const [key] = keys();
       if (key === undefined) throw new Error("there is no key for form tokens");
-      const stated = `${nowSeconds() + LIFETIME_SECONDS}.${randomText(NONCE_BYTES)}`;
+      const stated = `${nowSeconds() + FORM_SECONDS}.${randomText(NONCE_BYTES)}`;
       return `${stated}.${mac(key, stated, binding)}`;
     },
     verify: (binding, token) => {

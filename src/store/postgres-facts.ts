@@ -1,5 +1,5 @@
 /** What an operator has to know of the Postgres that is configured: version, the role and what it may, its clock. */
-import type { Db } from "./db.ts";
+import type { Db, Queries } from "./db.ts";
 
 export interface PostgresFacts {
   readonly version: string;
@@ -25,4 +25,11 @@ export async function readPostgresFacts(db: Db): Promise<PostgresFacts> {
     isOwner: row.is_owner,
     clockMs: row.clock.getTime(),
   };
+}
+
+/** The database's clock: what several instances decide by time, they decide by one clock. */
+export async function readDatabaseClock(queries: Queries): Promise<Date> {
+  const [row] = await queries.query<{ clock: Date }>("select clock_timestamp() as clock");
+  if (row === undefined) throw new Error("Postgres gave no answer");
+  return row.clock;
 }

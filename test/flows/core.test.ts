@@ -751,7 +751,7 @@ for (const { engine, skip } of await engines()) {
         scopes_supported: ["openid", "profile", "email", "phone", "address", "offline_access"],
         code_challenge_methods_supported: ["S256"],
         token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
-        id_token_signing_alg_values_supported: ["ES256", "RS256"],
+        id_token_signing_alg_values_supported: ["RS256", "ES256", "EdDSA"],
         claims_parameter_supported: true,
         claim_types_supported: ["normal"],
         request_uri_parameter_supported: false,

@@ -385,7 +385,7 @@ test("discovery promises what there is and nothing else (RFC 8414 section 2, Ope
     claim_types_supported: ["normal"],
     code_challenge_methods_supported: ["S256"],
     grant_types_supported: ["authorization_code", "refresh_token", "client_credentials"],
-    id_token_signing_alg_values_supported: ["ES256", "RS256"],
+    id_token_signing_alg_values_supported: ["RS256", "ES256", "EdDSA"],
     request_uri_parameter_supported: false,
     response_modes_supported: ["form_post", "fragment", "query"],
     response_types_supported: ["code"],

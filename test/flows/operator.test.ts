@@ -287,7 +287,10 @@ test("metrics and details of health are on the management port only; counters mo
     status: string;
     checks: { name: string }[];
   };
-  assert.deepEqual([health.status, health.checks.map(({ name }) => name)], ["ready", ["postgres", "expiring store"]]);
+  assert.deepEqual(
+    [health.status, health.checks.map(({ name }) => name)],
+    ["ready", ["postgres", "expiring store", "keys"]],
+  );
   assert.equal((await fetch(`${journey.managementUrl}/token`)).status, 404);
   await at.post("/token", { grant_type: "made-up-by-a-stranger" }, basic(journey.web));
   const after = await metrics();

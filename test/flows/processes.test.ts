@@ -54,7 +54,7 @@ test("two processes that start at once on an empty database both come up and pub
   const [one, two] = await pair;
   const keys = await Promise.all([one, two].map(async (at) => (await at.client().get("/jwks")).text));
   assert.equal(keys[0], keys[1]);
-  assert.equal((JSON.parse(keys[0] ?? "") as { keys: unknown[] }).keys.length, 2);
+  assert.equal((JSON.parse(keys[0] ?? "") as { keys: unknown[] }).keys.length, 3);
 });
 
 test("a change of a client is heard by every process within a second, and what is refused is refused at once", async () => {
