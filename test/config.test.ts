@@ -71,6 +71,12 @@ test("the port and the issuer follow one another where only one is given", () =>
   assert.deepEqual(both({ ISSUER: "https://ID.Example.com" }), ["https://id.example.com", 3000]);
 });
 
+test("lengths of time are seconds with or without a unit", () => {
+  const { keyTimes } = readConfig({ KEY_ROTATION_PERIOD: "30d", JWKS_CACHE_TIME: "10m", KEY_STALENESS: "20" });
+  assert.deepEqual([keyTimes.rotationSeconds, keyTimes.cacheSeconds, keyTimes.stalenessSeconds], [2_592_000, 600, 20]);
+  assert.equal(readConfig({}).keyTimes.announceSeconds, 86_400);
+});
+
 test("an empty value counts as unset, as compose files give it for what nobody set", () => {
   const names = ["NODE_ENV", "ISSUER", "PORT", "HOST", "DATABASE_URL", "SECRET_KEY", "REDIS_URL", "TRUST_PROXY"];
   const empty = Object.fromEntries([...names, "SECRET_KEY_FILE", "LOG_FORMAT"].map((name) => [name, ""]));
@@ -131,6 +137,16 @@ const refused: readonly (readonly [Environment, RegExp])[] = [
   [{ HOST: "0.0.0.0:3000" }, /^HOST is an address or a host name$/],
   [{ MANAGEMENT_HOST: "http://localhost" }, /^MANAGEMENT_HOST is an address or a host name$/],
   [{ SHUTDOWN_DELAY: "11" }, /^SHUTDOWN_DELAY is a whole number, 0 to 10$/],
+  [{ KEY_ROTATION_PERIOD: "90 days" }, /^KEY_ROTATION_PERIOD is a length of time such as 30s, 5m, 24h or 90d/],
+  [{ JWKS_CACHE_TIME: "0" }, /^JWKS_CACHE_TIME is a length of time/],
+  [{ TOKEN_LIFETIME_MAX: "25h" }, /^TOKEN_LIFETIME_MAX is a length of time .* to 86400 s$/],
+  [{ KEY_STALENESS: "1h" }, /^KEY_STALENESS is a length of time/],
+  [{ KEY_HINT_TIME: "1w" }, /^KEY_HINT_TIME is a length of time/],
+  [{ KEY_ANNOUNCE_TIME: "5m" }, /^KEY_ANNOUNCE_TIME is at least 690 s/],
+  [{ JWKS_CACHE_TIME: "24h" }, /^KEY_ANNOUNCE_TIME is at least 172890 s/],
+  [{ KEY_ROTATION_PERIOD: "24h" }, /^KEY_ROTATION_PERIOD is longer than KEY_ANNOUNCE_TIME/],
+  [{ MAC_ROTATION_PERIOD: "90" }, /^MAC_ROTATION_PERIOD is longer than 90 s/],
+  [{ KEY_HINT_TIME: "29d" }, /^KEY_HINT_TIME is at least 30d/],
   [{ LOG_LEVEL: "verbose" }, /^LOG_LEVEL is debug, info, warn, error or silent$/],
   [{ LOG_FORMAT: "xml" }, /^LOG_FORMAT is json or pretty$/],
   [{ BRAND_NAME: "x".repeat(61) }, /^BRAND_NAME has at most 60 characters$/],

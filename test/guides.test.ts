@@ -19,7 +19,7 @@ test("the commands of every guide do what they say", async () => {
   const { env } = await journey;
   const secrets = { OWNER_PASSWORD: "olga's own long sentence", PERSON_PASSWORD: "maya's own long sentence" };
   let count = 0;
-  for (const guide of ["web-app", "single-page-app", "services-and-apis", "administration"]) {
+  for (const guide of ["web-app", "single-page-app", "services-and-apis", "administration", "keys"]) {
     for (const line of (await blocks(guide, "sh")).flatMap((block) => block.text.split("\n"))) {
       if (!line.includes("npm run -s signet --")) continue;
       // What the npm script of that name runs, without npm's own second each time.
