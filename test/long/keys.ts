@@ -94,6 +94,12 @@ test(`${ROTATIONS} rotations of each algorithm under traffic (T-REL-16, T-KEY-2)
   for (const line of linesOf(report)) console.log(`keys: ${line}`);
   const { signing, published } = journey.service.keyring.current();
   console.log(`keys: ${published.length} published at the end, ${signing.length} in the engine`);
+  for (const failure of [...report.failedRequests, ...report.failedVerifications].slice(0, 20))
+    console.log(`keys: ${failure}`);
+  for (const line of [...journey.lines, ...other.output().split("\n")]
+    .filter((text) => /"detail":|"level":"(warn|error)"/.test(text))
+    .slice(0, 40))
+    console.log(`keys: log: ${line.trim().slice(0, 300)}`);
   await searchDump(journey, secrets);
   assert.deepEqual(report.failedRequests.slice(0, 5), []);
   assert.deepEqual(report.failedVerifications.slice(0, 5), []);
