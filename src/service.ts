@@ -130,7 +130,12 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
   const pages = { views: base.views, catalogues: base.catalogues, clients, users, isDevelopment: !config.isProduction };
   const storing = {
     clients,
-    presented: createPresentedJwts({ issuer: config.issuer, grants, revocations, publicKeys: () => keyring.current().published }),
+    presented: createPresentedJwts({
+      issuer: config.issuer,
+      grants,
+      revocations,
+      publicKeys: () => keyring.current().published,
+    }),
     grants,
     revocations,
     nowMs: () => now().getTime(),
