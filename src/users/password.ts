@@ -2,6 +2,7 @@
 import { ZxcvbnFactory } from "@zxcvbn-ts/core";
 import { adjacencyGraphs, dictionary } from "@zxcvbn-ts/language-common";
 import { AppError } from "../errors.ts";
+import type { StandardClaims } from "./schema.ts";
 
 /** NIST SP 800-63B-4 section 3.1.1.2: 15 characters where the password is the only factor. */
 export const PASSWORD_CHARS_MIN = 15;
@@ -11,11 +12,20 @@ export const PASSWORD_BYTES_MAX = 1024;
 const ESTIMATED_CHARS_MAX = 128;
 /** zxcvbn's scale is 0 to 4; 3 means at least 10^8 guesses, out of reach of the throttled sign-in. */
 const SCORE_MIN = 3;
+/**
+ * zxcvbn multiplies for every further part, also for one that only repeats the first or stands on the list beside it: two of the three
+ * commonest passwords side by side reach its 3 (measured). So the different parts alone must be worth 10^10 guesses together, too.
+ */
+const PARTS_GUESSES_LOG10_MIN = 10;
+/** Where people put two words together. Signs that stand for letters (`@`, `$`, `!`) are none of these. */
+const SEPARATORS = /[\s\-_.,;:/+|&]+/u;
+/** A shorter part stands inside others by chance. */
+const CONTAINED_CHARS_MIN = 4;
 /** What a password must hold besides words that anybody knows about the person. */
 const OWN_CHARS_MIN = 8;
 /** Shorter words of a name or an address occur in honest passwords by chance. */
 const CONTEXT_WORD_CHARS_MIN = 3;
-const CONTEXT_WORDS_MAX = 20;
+const CONTEXT_WORDS_MAX = 40;
 const PRODUCT = "signet";
 
 /** What everybody can know about the person; a password made of it is refused. */
@@ -23,6 +33,8 @@ export interface PasswordContext {
   readonly email?: string | undefined;
   readonly name?: string | undefined;
   readonly issuerName?: string | undefined;
+  /** Whatever else is known: other names, a birth date, a telephone number. */
+  readonly others?: readonly (string | undefined)[] | undefined;
 }
 
 /** Why a password is refused; pages look up their text by it. */
@@ -63,11 +75,67 @@ export function findPasswordFault(password: string, context: PasswordContext): P
   if ([...normal].length < PASSWORD_CHARS_MIN) return "too_short";
   const words = contextWords(context);
   if (ownChars(normal, words) < OWN_CHARS_MIN) return "personal";
-  const estimate = estimator().check(normal.slice(0, ESTIMATED_CHARS_MAX), [...words]);
-  if (estimate.score >= SCORE_MIN) return undefined;
-  const kinds = estimate.sequence.map((match) => ("dictionaryName" in match ? String(match.dictionaryName) : ""));
-  if (kinds.includes("userInputs")) return "personal";
-  return kinds.some((kind) => kind !== "") ? "common" : "guessable";
+  // Full-width and other dressed-up letters are the same words to whoever guesses.
+  const plain = normal.normalize("NFKC").slice(0, ESTIMATED_CHARS_MAX);
+  const estimate = estimator().check(plain, [...words]);
+  const parts = estimateParts(plain, words);
+  if (estimate.score >= SCORE_MIN && parts.guessesLog10 >= PARTS_GUESSES_LOG10_MIN) return undefined;
+  const lists = [...estimate.sequence, ...parts.sequence].map(listOf);
+  if (lists.includes("userInputs")) return "personal";
+  return lists.some((list) => list !== "") ? "common" : "guessable";
+}
+
+type Sequence = ReturnType<ZxcvbnFactory["check"]>["sequence"];
+
+/** What the different parts of a password are worth together; a part counts once, and inside another one it counts for nothing there. */
+function estimateParts(password: string, words: readonly string[]): { guessesLog10: number; sequence: Sequence } {
+  const parts = [...new Set(password.toLowerCase().split(SEPARATORS))]
+    .filter((part) => part !== "")
+    .sort((a, b) => a.length - b.length);
+  const sequence: Sequence = [];
+  let guessesLog10 = 0;
+  for (const [index, part] of parts.entries()) {
+    const known = parts.slice(0, index).filter((shorter) => shorter.length >= CONTAINED_CHARS_MIN);
+    const rest = known.reduce((text, shorter) => text.replaceAll(shorter, ""), part);
+    const whole = estimatePart(part, words);
+    sequence.push(...whole.sequence);
+    // What is left over is never worth more than the whole: "istrator" alone is no word, "administrator" is one.
+    guessesLog10 += Math.min(
+      whole.guessesLog10,
+      rest === part ? whole.guessesLog10 : estimatePart(rest, words).guessesLog10,
+    );
+    if (guessesLog10 >= PARTS_GUESSES_LOG10_MIN) break;
+  }
+  return { guessesLog10, sequence };
+}
+
+function estimatePart(part: string, words: readonly string[]): { guessesLog10: number; sequence: Sequence } {
+  if (part === "") return { guessesLog10: 0, sequence: [] };
+  const { guessesLog10, sequence } = estimator().check(part, [...words]);
+  const different = new Map(sequence.map((match) => [wordOf(match), Math.log10(Math.max(1, match.guesses))]));
+  const sum = [...different.values()].reduce((all, one) => all + one, 0);
+  return { guessesLog10: Math.min(guessesLog10, sum), sequence };
+}
+
+/** A match by what was recognised in it: the word behind other signs, the part that is repeated, or else the signs themselves. */
+function wordOf(match: Sequence[number]): string {
+  if ("matchedWord" in match) return String(match.matchedWord);
+  return "baseToken" in match ? String(match.baseToken) : match.token;
+}
+
+function listOf(match: Sequence[number]): string {
+  return "dictionaryName" in match ? String(match.dictionaryName) : "";
+}
+
+/** What is known of a user, as words that make no password. */
+export function passwordContext(
+  email: string,
+  claims: StandardClaims,
+  issuerName: string | undefined,
+): PasswordContext {
+  const { name, given_name, family_name, nickname, preferred_username, birthdate, phone_number } = claims;
+  const others = [given_name, family_name, nickname, preferred_username, birthdate, phone_number];
+  return { email, name, issuerName, others };
 }
 
 let shared: ZxcvbnFactory | undefined;
@@ -79,9 +147,14 @@ function estimator(): ZxcvbnFactory {
 }
 
 function contextWords(context: PasswordContext): readonly string[] {
-  const local = context.email?.split("@")[0] ?? "";
-  const whole = [local, context.name ?? "", context.issuerName ?? "", PRODUCT];
-  const words = whole.flatMap((text) => [text, ...text.split(/[^\p{L}\p{N}]+/u), ...(context.email?.split("@") ?? [])]);
+  const [local = "", domain = ""] = context.email?.split("@") ?? [];
+  const whole = [local, context.name ?? "", context.issuerName ?? "", PRODUCT, domain, ...(context.others ?? [])];
+  // Written together, too: people take the blank out of their name, and the signs out of a date or a number.
+  const words = whole.flatMap((text = "") => [
+    text,
+    text.replace(/[^\p{L}\p{N}]+/gu, ""),
+    ...text.split(/[^\p{L}\p{N}]+/u),
+  ]);
   const known = words.map((word) => word.normalize("NFC").toLowerCase());
   return [...new Set(known)].filter((word) => word.length >= CONTEXT_WORD_CHARS_MIN).slice(0, CONTEXT_WORDS_MAX);
 }

@@ -8,7 +8,7 @@ import { changedColumns, columnsOf, toUser } from "./columns.ts";
 import { type EmailAddress, parseEmail } from "./email.ts";
 import type { Hasher } from "./hasher.ts";
 import { listUsers } from "./list.ts";
-import { checkPassword, normalizePassword } from "./password.ts";
+import { checkPassword, normalizePassword, passwordContext } from "./password.ts";
 import {
   countRows,
   deleteRole,
@@ -197,7 +197,7 @@ async function hashChecked(
   password: string,
   user: { email: Pick<EmailAddress, "canonical">; claims: StandardClaims },
 ): Promise<string> {
-  checkPassword(password, { email: user.email.canonical, name: user.claims.name, issuerName: room.issuerName });
+  checkPassword(password, passwordContext(user.email.canonical, user.claims, room.issuerName));
   return room.hasher.hash(normalizePassword(password));
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AppError } from "../../src/errors.ts";
-import { checkPassword, findPasswordFault, normalizePassword } from "../../src/users/password.ts";
+import { checkPassword, findPasswordFault, normalizePassword, passwordContext } from "../../src/users/password.ts";
 
 const ada = { email: "ada.lovelace@example.com", name: "Ada Lovelace", issuerName: "Contoso Login" };
 /** 1,001 characters without a pattern, so that every cut of it is hard to guess. */
@@ -24,6 +24,65 @@ const taken: readonly (readonly [name: string, password: string])[] = [
 for (const [name, password] of taken) {
   test(`${name} is taken`, () => assert.equal(findPasswordFault(password, ada), undefined));
 }
+
+const weak: readonly string[] = [
+  "password password",
+  "Password1 Password1",
+  "qwertyuiop asdfgh",
+  "passwordXpassword",
+  "P@ssw0rd P@ssw0rd!",
+  "Passwort Passwort1",
+  "drowssap drowssap",
+  "iloveyou-princess",
+  "iloveyou princess sunshine",
+  "admin administrator",
+  "welcome monkey dragon",
+  "abcabcabc defdefdef",
+  "1q2w3e4r5t6y7u8i9o",
+  "2026-11-24 2026-11-24",
+  "letmein.letmein.letmein",
+  "PasswordPassword123",
+  "ｐａｓｓｗｏｒｄ　ｐａｓｓｗｏｒｄ",
+];
+for (const password of weak) {
+  test(`T-PW-3: common words put side by side are refused: ${password}`, () => {
+    const fault = findPasswordFault(password, ada);
+    assert.ok(fault === "common" || fault === "guessable", String(fault));
+  });
+}
+
+const strong: readonly string[] = [
+  "correct horse battery staple",
+  "tangerine cupboard sailing",
+  "welcome summer monkey dragon otter cinnamon",
+  "the quick brown fox",
+  "839201746593820",
+  "vier Katzen trinken Milch",
+];
+for (const password of strong) {
+  test(`T-PW-4: different words are taken: ${password}`, () => {
+    assert.equal(findPasswordFault(password, ada), undefined);
+  });
+}
+
+test("T-PW-3: what else is known of the person makes no password: other names, a birth date, a telephone number, a domain", () => {
+  const context = passwordContext(
+    "al@babbage-works.example",
+    { given_name: "Augusta", nickname: "Countess", birthdate: "1815-12-10", phone_number: "+44 20 7946 0018" },
+    "Contoso Login",
+  );
+  for (const password of [
+    "AugustaCountess",
+    "Augusta 10-12 1815-12-10",
+    "18151210 Countess!",
+    "442079460018-abc",
+    "babbage-works-2024",
+    "c0untess augusta",
+  ]) {
+    assert.equal(findPasswordFault(password, context), "personal", password);
+  }
+  assert.equal(findPasswordFault("Augusta's horse eats tangerine cupboards", context), undefined);
+});
 
 const refused: readonly (readonly [name: string, password: string, fault: string, reason: RegExp])[] = [
   ["T-PW-1: nothing", "", "too_short", /at least 15/],
