@@ -7,6 +7,7 @@ import type { Config } from "./config.ts";
 import { type DataFolder, developmentSecretKey } from "./data-folder.ts";
 import { createKeys, type Keys } from "./keys/administration.ts";
 import type { LongestUse } from "./keys/mac-key.ts";
+import { createOutgoing } from "./http/outgoing.ts";
 import type { Log } from "./log.ts";
 import { GRANT_SECONDS, REFRESH_ABSOLUTE_MAX_SECONDS, SESSION_REMEMBERED_SECONDS } from "./oidc/lifetimes.ts";
 import { FORM_SECONDS } from "./pages/csrf.ts";
@@ -18,6 +19,7 @@ import { type EmbeddedPostgres, openEmbeddedPostgres } from "./store/embedded-po
 import type { GrantStore, RevocationSource } from "./store/grants.ts";
 import { migrate, migrationStatus } from "./store/migrate.ts";
 import { type Notices, openNotices } from "./store/notices.ts";
+import { breachedList, type IsBreached } from "./users/breached.ts";
 import { openHasher } from "./users/hasher.ts";
 import { type LazyHasher, lazyHasher } from "./users/lazy-hasher.ts";
 import { createUsers, type Users } from "./users/user.ts";
@@ -114,7 +116,14 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const grants = grantsOpener({ config, log, db, written: (since) => revocations.written(since) });
     opened.unshift(() => grants.close());
     const revocations = createRevocations({ db, notices, store: grants.open, longestSeconds: GRANT_SECONDS });
-    const users = createUsers({ db, hasher, record, revocations, issuerName: config.brandName });
+    const users = createUsers({
+      db,
+      hasher,
+      record,
+      revocations,
+      issuerName: config.brandName,
+      isBreached: breached(config, log),
+    });
     const clients = createClients({ db, notices, record, revocations, isDevelopment: !config.isProduction });
     const apis = createApis({ db, notices, record });
     const roles = createRoles({ db, notices, record });
@@ -144,6 +153,14 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     await closeAll(opened);
     throw error;
   }
+}
+
+/** Asked by whoever sets a password, the command line too. */
+function breached(config: Config, log: Log): IsBreached | undefined {
+  const url = config.breachedPasswordsUrl;
+  if (url === undefined) return undefined;
+  const outgoing = createOutgoing({ allow: config.outboundAllow, isDevelopment: !config.isProduction });
+  return breachedList({ url, ask: outgoing.fetch, log });
 }
 
 /** The expiring store, opened by whoever needs it first: commands that revoke nothing neither load an engine nor wait for one. */

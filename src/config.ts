@@ -44,6 +44,8 @@ export interface Config {
   readonly trustProxy: TrustProxy;
   readonly shutdownDelaySeconds: number;
   readonly outboundAllow: readonly string[];
+  /** The list of stolen passwords that new ones are held against; absent: none is asked. */
+  readonly breachedPasswordsUrl: string | undefined;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
   readonly isLogPretty: boolean;
   readonly dataDir: string;
@@ -89,6 +91,7 @@ export function readConfig(env: Environment, isTerminal = false): Config {
     trustProxy: read.TRUST_PROXY,
     shutdownDelaySeconds: read.SHUTDOWN_DELAY,
     outboundAllow: read.OUTBOUND_ALLOW,
+    breachedPasswordsUrl: read.BREACHED_PASSWORDS_URL,
     logLevel: read.LOG_LEVEL,
     isLogPretty: read.LOG_FORMAT === undefined ? isTerminal && !isProduction : read.LOG_FORMAT === "pretty",
     dataDir: read.DATA_DIR,

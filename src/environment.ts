@@ -50,6 +50,7 @@ export function environmentTable(isProduction: boolean) {
     TRUST_PROXY: z.string().transform(parseTrustProxy).default({ kind: "none" }),
     SHUTDOWN_DELAY: count("SHUTDOWN_DELAY", 0, 10).default(isProduction ? 5 : 0),
     OUTBOUND_ALLOW: z.string().transform(parseOutboundAllow).default([]),
+    BREACHED_PASSWORDS_URL: z.string().refine(isWebUrl, "BREACHED_PASSWORDS_URL is an https URL").optional(),
     LOG_LEVEL: z
       .enum(["debug", "info", "warn", "error", "silent"], "LOG_LEVEL is debug, info, warn, error or silent")
       .default("info"),
@@ -129,6 +130,10 @@ function host(name: string) {
 function postgresUrl(name: string) {
   const rule = `${name} is a URL that begins with postgres:// or postgresql://`;
   return z.string().refine((text) => /^postgres(ql)?:\/\/./.test(text) && URL.canParse(text), rule);
+}
+
+function isWebUrl(text: string): boolean {
+  return /^https?:\/\/./.test(text) && URL.canParse(text);
 }
 
 function parseIssuer(text: string, context: z.RefinementCtx): URL {

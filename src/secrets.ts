@@ -1,5 +1,14 @@
 /** Secrets: randomness, prefix and checksum, SHA-256, comparison in constant time. Nothing here keeps anything. */
-import { createHash, createHmac, randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
+import {
+  createHash,
+  createHmac,
+  pbkdf2,
+  randomBytes,
+  randomInt,
+  randomUUID,
+  scrypt,
+  timingSafeEqual,
+} from "node:crypto";
 
 /** Every secret that a client keeps has 256 random bits; guessing is then no attack that needs a slow hash. */
 const SECRET_BYTES = 32;
@@ -41,6 +50,47 @@ export function sha256(text: string): string {
 /** SHA-256 as hex text, as files are checksummed. */
 export function sha256Hex(text: string): string {
   return createHash("sha256").update(text).digest("hex");
+}
+
+/** SHA-1 as upper-case hex text: the name under which lists of stolen passwords are asked, never a way to keep anything. */
+export function sha1Hex(text: string): string {
+  return createHash("sha1").update(text).digest("hex").toUpperCase();
+}
+
+/** A code of decimal digits, each as likely as any other, for typing by hand. */
+export function randomDigits(count: number): string {
+  return Array.from({ length: count }, () => randomInt(10)).join("");
+}
+
+/** RFC 7914; the caller has bounded the parameters. */
+export function deriveByScrypt(of: {
+  readonly password: string;
+  readonly salt: Buffer;
+  readonly bytes: number;
+  readonly cost: number;
+  readonly blockSize: number;
+  readonly parallel: number;
+}): Promise<Buffer> {
+  // Node refuses what needs more than 32 MiB unless told; its own count is a little above 128 N r.
+  const options = { N: of.cost, r: of.blockSize, p: of.parallel, maxmem: 256 * of.cost * of.blockSize };
+  return new Promise((resolve, reject) => {
+    scrypt(of.password, of.salt, of.bytes, options, (error, key) => (error === null ? resolve(key) : reject(error)));
+  });
+}
+
+/** RFC 8018 section 5.2; the caller has bounded the parameters. */
+export function deriveByPbkdf2(of: {
+  readonly password: string;
+  readonly salt: Buffer;
+  readonly bytes: number;
+  readonly rounds: number;
+  readonly digest: string;
+}): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    pbkdf2(of.password, of.salt, of.rounds, of.bytes, of.digest, (error, key) =>
+      error === null ? resolve(key) : reject(error),
+    );
+  });
 }
 
 /** HMAC-SHA-256 as base64url text. */

@@ -66,8 +66,13 @@ async function createOwner(ctx: Context, parts: ConsoleParts): Promise<void> {
       locals: { user: { name: user.claims.name, email: user.email } },
     });
   } catch (error) {
-    if (!(error instanceof AppError && error.code === "user_email_taken")) throw error;
-    show(ctx, parts, { token, typed, faults: [{ field: "email", words: "field.email.taken" }] });
+    const code = error instanceof AppError ? error.code : undefined;
+    if (code === "user_email_taken")
+      return show(ctx, parts, { token, typed, faults: [{ field: "email", words: "field.email.taken" }] });
+    // Everything else was asked before; the list of stolen passwords is asked last.
+    if (code === "user_password_refused")
+      return show(ctx, parts, { token, typed, faults: [{ field: "password", words: "field.password.breached" }] });
+    throw error;
   }
 }
 

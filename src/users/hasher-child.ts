@@ -1,5 +1,6 @@
 /** The hashing child: argon2id in a process of its own, one call at a time. It holds no state, no secret and no connection. */
 import argon2 from "argon2";
+import { parseForeignHash, verifyDerived } from "./foreign-hash.ts";
 
 export interface HashParameters {
   readonly memoryKiB: number;
@@ -27,11 +28,21 @@ function reply(message: HashReply): void {
   if (process.connected) process.send?.(message);
 }
 
+/** The parent has looked at the bounds of whatever comes here. */
+async function verify(stored: string, password: string): Promise<boolean> {
+  const foreign = parseForeignHash(stored);
+  if (foreign?.kind === "scrypt" || foreign?.kind === "pbkdf2") return verifyDerived(foreign, password);
+  if (foreign?.kind !== "bcrypt") return argon2.verify(stored, password);
+  // Loaded by the first hash that needs it: most installations have none.
+  const bcrypt = await import("bcryptjs");
+  return bcrypt.compare(password, stored);
+}
+
 async function work(call: HashCall): Promise<HashReply> {
   const { id } = call;
   try {
     if (call.kind === "verify") {
-      return { kind: "verify", id, isMatch: await argon2.verify(call.hash, call.password) };
+      return { kind: "verify", id, isMatch: await verify(call.hash, call.password) };
     }
     const { memoryKiB, passes, lanes } = call.parameters;
     const options = { type: argon2.argon2id, memoryCost: memoryKiB, timeCost: passes, parallelism: lanes } as const;

@@ -7,13 +7,14 @@ import { monotonicMs } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { randomText } from "../secrets.ts";
+import { parseForeignHash } from "./foreign-hash.ts";
 import type { HashParameters, HashReply } from "./hasher-child.ts";
 import { type ChildEvents, type ChildHandle, createPool, type Pool } from "./hasher-pool.ts";
 
 export interface Hasher {
   /** A PHC string of argon2id with the current parameters. Throws AppError hasher_busy when the queue is full or a child fails. */
   hash(password: string): Promise<string>;
-  /** False also for a stored hash that is not ours or asks for more than the bounds; that costs the same time. Throws AppError hasher_busy. */
+  /** Also hashes that were imported. False for a stored hash of an unknown kind or one that asks for more than the bounds; that costs the same time. Throws AppError hasher_busy. */
   verify(hash: string, password: string): Promise<boolean>;
   /** Whether a stored hash is weaker than the current parameters. */
   needsRehash(hash: string): boolean;
@@ -78,8 +79,8 @@ export async function openHasher(options: {
     close: pool.close,
     needsRehash: (stored) => isWeaker(stored, parameters),
     async verify(stored, password) {
-      const isOurs = parseHash(stored) !== undefined;
-      if (!isOurs) log.error("a stored password hash is not ours or asks for too much; it matches nothing");
+      const isOurs = parseHash(stored) !== undefined || parseForeignHash(stored) !== undefined;
+      if (!isOurs) log.error("a stored password hash is of no known kind or asks for too much; it matches nothing");
       const call = { id: nextId(), kind: "verify", password, hash: isOurs ? stored : decoyHash } as const;
       const reply = await pool.run(call);
       return isOurs && reply.kind === "verify" && reply.isMatch;

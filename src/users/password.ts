@@ -38,7 +38,7 @@ export interface PasswordContext {
 }
 
 /** Why a password is refused; pages look up their text by it. */
-export type PasswordFault = "too_short" | "too_long" | "malformed" | "personal" | "common" | "guessable";
+export type PasswordFault = "too_short" | "too_long" | "malformed" | "personal" | "common" | "guessable" | "breached";
 
 const REASONS: Readonly<Record<PasswordFault, string>> = {
   too_short: `It needs at least ${PASSWORD_CHARS_MIN} characters; a sentence of a few words is easy to remember.`,
@@ -47,6 +47,7 @@ const REASONS: Readonly<Record<PasswordFault, string>> = {
   personal: "It consists mostly of your name, your address or the name of this service; choose other words.",
   common: "It is on the lists of common passwords, or little more than one; choose something of your own.",
   guessable: "It repeats itself or follows a pattern that is easy to guess; choose a few unrelated words.",
+  breached: "It stands on a list of stolen passwords; choose one that you have used nowhere else.",
 };
 
 /**
@@ -166,6 +167,6 @@ function ownChars(password: string, words: readonly string[]): number {
   return [...rest].length;
 }
 
-function refused(fault: PasswordFault): AppError {
+export function refused(fault: PasswordFault): AppError {
   return new AppError("user_password_refused", REASONS[fault]);
 }

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { DISPLAY_TEXT_RULE, isDisplayText } from "../text.ts";
+import { parseForeignHash } from "./foreign-hash.ts";
 
 /** Longest name that is shown and carried in tokens. */
 const NAME_CHARS_MAX = 200;
@@ -89,6 +90,15 @@ const newUserSchema = z.strictObject({
   owner: z.boolean().optional(),
   ...claimsSchema.shape,
 });
+/** As another system exported it: a hash in place of the password, and no role. */
+const importedSchema = z.strictObject({
+  ...own,
+  password_hash: z
+    .string()
+    .refine(isKnownHash, "is of a kind that is not read, or asks for more work than is allowed")
+    .optional(),
+  ...claimsSchema.shape,
+});
 /** Null takes a claim away. */
 const changeSchema = z
   .strictObject({
@@ -109,6 +119,8 @@ export interface NewUser {
   readonly email: string;
   readonly isEmailVerified?: boolean | undefined;
   readonly password?: string | undefined;
+  /** Of an import; never together with a password. */
+  readonly passwordHash?: string | undefined;
   readonly isOwner?: boolean | undefined;
   readonly claims?: StandardClaims | undefined;
 }
@@ -134,6 +146,13 @@ export function parseNewUser(input: unknown): NewUser {
   return { email, isEmailVerified: email_verified, password, isOwner: owner, claims };
 }
 
+/** One user of an import. Throws AppError user_invalid naming every fault. */
+export function parseImportedUser(input: unknown): NewUser {
+  const { email, email_verified, password_hash, ...claims } = parse(importedSchema, input);
+  checkVerified(claims.phone_number_verified, claims.phone_number);
+  return { email, isEmailVerified: email_verified, passwordHash: password_hash, claims };
+}
+
 /** Throws AppError user_invalid naming every fault. */
 export function parseUserChange(input: unknown): UserChange {
   const { email, email_verified, owner, ...claims } = parse(changeSchema, input);
@@ -150,6 +169,11 @@ function parse<T>(schema: z.ZodType<T>, input: unknown): T {
   if (result.success) return result.data;
   const faults = result.error.issues.map((issue) => `${issue.path.join(".") || "the user"}: ${issue.message}`);
   throw new AppError("user_invalid", `${faults.join("; ")}.`);
+}
+
+/** argon2id of the current kind is read there, too. */
+function isKnownHash(text: string): boolean {
+  return parseForeignHash(text) !== undefined;
 }
 
 function checkVerified(isVerified: boolean | undefined, phone: string | undefined): void {

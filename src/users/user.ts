@@ -4,11 +4,12 @@ import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Revocations } from "../revocations/revocation.ts";
 import { type Db, isUniqueViolation, type Queries } from "../store/db.ts";
+import type { IsBreached } from "./breached.ts";
 import { changedColumns, columnsOf, toUser } from "./columns.ts";
 import { type EmailAddress, parseEmail } from "./email.ts";
 import type { Hasher } from "./hasher.ts";
 import { listUsers } from "./list.ts";
-import { checkPassword, normalizePassword, passwordContext } from "./password.ts";
+import { checkPassword, normalizePassword, passwordContext, refused } from "./password.ts";
 import {
   countRows,
   deleteRole,
@@ -82,6 +83,7 @@ interface Room {
   readonly record: RecordEvent;
   readonly revocations: Revocations;
   readonly issuerName: string | undefined;
+  readonly isBreached: IsBreached | undefined;
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -92,8 +94,9 @@ export function createUsers(options: {
   record: RecordEvent;
   revocations: Revocations;
   issuerName?: string;
+  isBreached?: IsBreached | undefined;
 }): Users {
-  const room: Room = { ...options, issuerName: options.issuerName };
+  const room: Room = { ...options, issuerName: options.issuerName, isBreached: options.isBreached };
   return {
     create: (input, by) => createUser(room, input, by, async () => undefined),
     createOwner: (input, by, alongside) => createFirstOwner(room, { input, by, alongside }),
@@ -112,7 +115,10 @@ export function createUsers(options: {
 async function createUser(room: Room, input: NewUser, by: Actor, first: (tx: Queries) => Promise<void>): Promise<User> {
   const email = checkEmail(input.email);
   const claims = input.claims ?? {};
-  const hash = input.password === undefined ? null : await hashChecked(room, input.password, { email, claims });
+  const hash =
+    input.password === undefined
+      ? (input.passwordHash ?? null)
+      : await hashChecked(room, input.password, { email, claims });
   return commit(room, email, async (tx) => {
     const at = now();
     await first(tx);
@@ -198,7 +204,9 @@ async function hashChecked(
   user: { email: Pick<EmailAddress, "canonical">; claims: StandardClaims },
 ): Promise<string> {
   checkPassword(password, passwordContext(user.email.canonical, user.claims, room.issuerName));
-  return room.hasher.hash(normalizePassword(password));
+  const normal = normalizePassword(password);
+  if ((await room.isBreached?.(normal)) === true) throw refused("breached");
+  return room.hasher.hash(normal);
 }
 
 /** The unique index decides between two who want one address at the same moment; an id is random and never taken. */

@@ -1,5 +1,6 @@
 /** `signet user` from its flags to what stands in the database. */
 import assert from "node:assert/strict";
+import { pbkdf2Sync } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -218,4 +219,55 @@ test("the help texts come from the tables and open nothing", async () => {
   text = "";
   assert.equal(await runCommand(userCommands, [], io, untouched), 0);
   for (const { verb } of userCommands.verbs) assert.ok(text.includes(`  ${verb}`), verb);
+});
+
+test("import reads JSON lines with foreign hashes, leaves known addresses alone, names refused lines, and the hash is renewed at sign-in", async () => {
+  const path = join(folder, "people.jsonl");
+  const hash = "$2b$05$abcdefghijklmnopqrstuu5Lo0g67CiD3M4RpN1BmBb4Crp5w7dbK";
+  const salt = Buffer.from("sixteen  letters");
+  const tag = pbkdf2Sync(PASSWORD, salt, 29_000, 32, "sha256");
+  const b64 = (bytes: Buffer): string => bytes.toString("base64").replaceAll("=", "");
+  await writeFile(
+    path,
+    [
+      JSON.stringify({
+        email: "import@b.example",
+        email_verified: true,
+        name: "Ivo",
+        password_hash: `$pbkdf2-sha256$29000$${b64(salt)}$${b64(tag)}`,
+      }),
+      JSON.stringify({ email: "bcrypt@b.example", password_hash: hash }),
+      "",
+      JSON.stringify({ email: "a@b.example" }),
+      "{broken",
+      JSON.stringify({ email: "owner@b.example", owner: true }),
+      JSON.stringify({ email: "md5@b.example", password_hash: "5f4dcc3b5aa765d61d8327deb882cf99" }),
+    ].join("\n"),
+  );
+  const first = await signet(["import", path, "--json"]);
+  assert.equal(first.code, 1);
+  assert.equal(first.json()["imported"], 2);
+  assert.equal(first.json()["known"], 1);
+  assert.deepEqual(
+    (first.json()["refused"] as { line: number }[]).map(({ line }) => line),
+    [5, 6, 7],
+  );
+  assert.ok(!first.out.includes("5f4dcc3b") && !first.err.includes("5f4dcc3b"), "no hash is repeated");
+  const again = await signet(["import", path, "--json"]);
+  assert.equal(again.json()["imported"], 0);
+  assert.equal(again.json()["known"], 3);
+
+  const stored = async (): Promise<string> =>
+    String(
+      (await db.query("select password_hash from users where email_canonical = 'import@b.example'"))[0]?.[
+        "password_hash"
+      ],
+    );
+  assert.match(await stored(), /^\$pbkdf2-sha256/);
+  assert.ok("failed" in (await users.authenticate({ email: "import@b.example", password: `${PASSWORD}!` })));
+  assert.match(await stored(), /^\$pbkdf2-sha256/);
+  assert.ok("user" in (await users.authenticate({ email: "import@b.example", password: PASSWORD })));
+  assert.match(await stored(), /^\$argon2id\$v=19\$m=64,t=1/);
+  assert.ok("user" in (await users.authenticate({ email: "import@b.example", password: PASSWORD })));
+  assert.equal((await signet(["import", join(folder, "none.jsonl")])).code, 2);
 });
