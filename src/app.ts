@@ -4,24 +4,34 @@ import { type Apis, createApis } from "./apis/api.ts";
 import { record } from "./audit/event.ts";
 import { type Clients, createClients } from "./clients/client.ts";
 import type { Config } from "./config.ts";
+import { type Consents, createConsents } from "./consents/consent.ts";
 import { type DataFolder, developmentSecretKey } from "./data-folder.ts";
+import { createOutgoing } from "./http/outgoing.ts";
 import { createKeys, type Keys } from "./keys/administration.ts";
 import type { LongestUse } from "./keys/mac-key.ts";
-import { createOutgoing } from "./http/outgoing.ts";
 import type { Log } from "./log.ts";
+import { createMails, type Mails } from "./mail/message.ts";
 import { GRANT_SECONDS, REFRESH_ABSOLUTE_MAX_SECONDS, SESSION_REMEMBERED_SECONDS } from "./oidc/lifetimes.ts";
 import { FORM_SECONDS } from "./pages/csrf.ts";
 import { createRevocations, type Revocations } from "./revocations/revocation.ts";
 import { createRoles, type Roles } from "./roles/role.ts";
+import { createDevices, type Devices } from "./sessions/device.ts";
+import { createLogouts, type Logouts } from "./sessions/logout.ts";
+import { createSessions, type Sessions } from "./sessions/session.ts";
 import { createSetup, type Setup } from "./setup/setup.ts";
+import { createSignUps, type SignUps } from "./sign-ups/sign-up.ts";
 import { type Db, type DbConnection, openDb } from "./store/db.ts";
 import { type EmbeddedPostgres, openEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import type { GrantStore, RevocationSource } from "./store/grants.ts";
 import { migrate, migrationStatus } from "./store/migrate.ts";
 import { type Notices, openNotices } from "./store/notices.ts";
 import { breachedList, type IsBreached } from "./users/breached.ts";
+import { createDeletions, type Deletions } from "./users/deletion.ts";
+import { createEmailChanges, type EmailChanges } from "./users/email-change.ts";
 import { openHasher } from "./users/hasher.ts";
 import { type LazyHasher, lazyHasher } from "./users/lazy-hasher.ts";
+import type { Letters } from "./users/letter.ts";
+import { createRecoveries, type Recoveries } from "./users/recovery.ts";
 import { createUsers, type Users } from "./users/user.ts";
 import { createVault, type Vault } from "./vault.ts";
 
@@ -56,6 +66,16 @@ export interface App {
   readonly notices: Notices;
   readonly hasher: LazyHasher;
   readonly revocations: Revocations;
+  readonly mails: Mails;
+  readonly logouts: Logouts;
+  readonly sessions: Sessions;
+  readonly devices: Devices;
+  readonly consents: Consents;
+  readonly signUps: SignUps;
+  readonly recoveries: Recoveries;
+  readonly emailChanges: EmailChanges;
+  readonly deletions: Deletions;
+  readonly letters: Letters;
   /** Opens the expiring store at the first call; the app closes it. */
   openGrants(): Promise<GrantStore>;
   close(): Promise<void>;
@@ -115,7 +135,13 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     opened.unshift(() => notices.close());
     const grants = grantsOpener({ config, log, db, written: (since) => revocations.written(since) });
     opened.unshift(() => grants.close());
-    const revocations = createRevocations({ db, notices, store: grants.open, longestSeconds: GRANT_SECONDS });
+    // An app that has no address for it is not told; the clients are opened below, and nothing ends before they are.
+    const isTold = async (id: string) => (await clients.find(id))?.metadata.backchannel_logout_uri !== undefined;
+    const logouts = createLogouts({ db, store: grants.open, isTold });
+    const revocations = createRevocations({
+      ...{ db, notices, store: grants.open, longestSeconds: GRANT_SECONDS },
+      beforeEnd: logouts.note,
+    });
     const users = createUsers({
       db,
       hasher,
@@ -130,6 +156,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const keyParts = { db, vault, notices, record, times: config.keyTimes, longestUse: LONGEST_USE };
     const keys = createKeys({ ...keyParts, sealedPlaces: [] });
     const setup = createSetup({ db, users, record });
+    const people = openPeople({ config, db, vault, users, revocations, store: grants.open });
     return {
       config,
       log,
@@ -140,6 +167,8 @@ export async function openApp(config: Config, log: Log): Promise<App> {
       notices,
       hasher,
       revocations,
+      logouts,
+      ...people,
       openGrants: grants.open,
       users,
       clients,
@@ -153,6 +182,35 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     await closeAll(opened);
     throw error;
   }
+}
+
+/** What people do with their accounts, on pages and by an administrator's commands. */
+function openPeople(parts: {
+  config: Config;
+  db: Db;
+  vault: Vault;
+  users: Users;
+  revocations: Revocations;
+  store: () => Promise<GrantStore>;
+}) {
+  const { config, db, vault, users, revocations, store } = parts;
+  const { issuer } = config;
+  const mails = createMails({ db, vault });
+  const letters = { mails, issuer };
+  const devices = createDevices({ db, record });
+  const consents = createConsents({ db, record });
+  const base = { db, letters, record, revocations };
+  return {
+    mails,
+    letters,
+    devices,
+    consents,
+    sessions: createSessions({ db, store, revocations, record }),
+    signUps: createSignUps({ db, users, mails, vault, record, issuer }),
+    recoveries: createRecoveries({ ...base, users, forgetDevices: devices.forgetAll }),
+    emailChanges: createEmailChanges(base),
+    deletions: createDeletions({ ...base, forget: consents.forget }),
+  };
 }
 
 /** Asked by whoever sets a password, the command line too. */

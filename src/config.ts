@@ -44,6 +44,16 @@ export interface Config {
   readonly trustProxy: TrustProxy;
   readonly shutdownDelaySeconds: number;
   readonly outboundAllow: readonly string[];
+  /** Absent: development shows mails on a page, production sends none. */
+  readonly smtpUrl: string | undefined;
+  readonly mailFrom: string;
+  /** Whether strangers may sign up. */
+  readonly signUp: "on" | "off" | "invitation";
+  readonly termsUrl: string | undefined;
+  readonly privacyUrl: string | undefined;
+  /** Whose pages for people are closed; and, where there are any, whose alone are open. */
+  readonly denyNetworks: readonly string[];
+  readonly allowNetworks: readonly string[];
   /** The list of stolen passwords that new ones are held against; absent: none is asked. */
   readonly breachedPasswordsUrl: string | undefined;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
@@ -68,6 +78,7 @@ export function readConfig(env: Environment, isTerminal = false): Config {
     if (found !== undefined) faults.push(found);
   }
   if (isProduction) faults.push(...missingInProduction(values));
+  if (isProduction) faults.push(...withoutMail(values));
   const parsed = environmentTable(isProduction).safeParse(values);
   if (!parsed.success) faults.push(...parsed.error.issues.map(({ message }) => message));
   else faults.push(...keyTimeFaults(keyTimesOf(parsed.data)));
@@ -91,6 +102,13 @@ export function readConfig(env: Environment, isTerminal = false): Config {
     trustProxy: read.TRUST_PROXY,
     shutdownDelaySeconds: read.SHUTDOWN_DELAY,
     outboundAllow: read.OUTBOUND_ALLOW,
+    smtpUrl: read.SMTP_URL,
+    mailFrom: read.MAIL_FROM ?? `no-reply@${new URL(read.ISSUER ?? "http://localhost").hostname}`,
+    signUp: read.SIGN_UP ?? (isProduction && read.SMTP_URL === undefined ? "off" : "on"),
+    termsUrl: read.TERMS_URL,
+    privacyUrl: read.PRIVACY_URL,
+    denyNetworks: read.DENY_NETWORKS,
+    allowNetworks: read.ALLOW_NETWORKS,
     breachedPasswordsUrl: read.BREACHED_PASSWORDS_URL,
     logLevel: read.LOG_LEVEL,
     isLogPretty: read.LOG_FORMAT === undefined ? isTerminal && !isProduction : read.LOG_FORMAT === "pretty",
@@ -190,6 +208,13 @@ function missingInProduction(values: Environment): readonly string[] {
     ["SECRET_KEY", "make one with: openssl rand -hex 32"],
   ];
   return rows.filter(([name]) => isMissing(name)).map(([name, words]) => `${name} is not set: ${words}`);
+}
+
+/** Nobody could prove an address. */
+function withoutMail(values: Environment): readonly string[] {
+  const isMail = values["SMTP_URL"] !== undefined || values["SMTP_URL_FILE"] !== undefined;
+  const wanted = values["SIGN_UP"] ?? "off";
+  return isMail || wanted === "off" ? [] : [`SIGN_UP is ${wanted}, which needs SMTP_URL: addresses are proven by mail`];
 }
 
 function configError(faults: readonly string[], hints: readonly string[]): ConfigError {

@@ -14,7 +14,7 @@ const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 const PLACEHOLDER = /change-?me/i;
 
 /** Secrets may come from a file (NAME_FILE), as container platforms hand them over. */
-export const SECRET_NAMES = ["DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "SECRET_KEY"] as const;
+export const SECRET_NAMES = ["DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SMTP_URL"] as const;
 
 /** Which peers may say for whom they speak (X-Forwarded-For, X-Forwarded-Proto): a number of hops, or their networks. */
 export type TrustProxy =
@@ -50,6 +50,13 @@ export function environmentTable(isProduction: boolean) {
     TRUST_PROXY: z.string().transform(parseTrustProxy).default({ kind: "none" }),
     SHUTDOWN_DELAY: count("SHUTDOWN_DELAY", 0, 10).default(isProduction ? 5 : 0),
     OUTBOUND_ALLOW: z.string().transform(parseOutboundAllow).default([]),
+    SMTP_URL: z.string().refine(isSmtpUrl, "SMTP_URL is a URL that begins with smtp:// or smtps://").optional(),
+    MAIL_FROM: z.string().refine(isSender, "MAIL_FROM is an address such as id@example.com").optional(),
+    SIGN_UP: z.enum(["on", "off", "invitation"], "SIGN_UP is on, off or invitation").optional(),
+    TERMS_URL: z.string().refine(isWebUrl, "TERMS_URL is a URL that begins with https://").optional(),
+    PRIVACY_URL: z.string().refine(isWebUrl, "PRIVACY_URL is a URL that begins with https://").optional(),
+    DENY_NETWORKS: z.string().transform(parseNetworks("DENY_NETWORKS")).default([]),
+    ALLOW_NETWORKS: z.string().transform(parseNetworks("ALLOW_NETWORKS")).default([]),
     BREACHED_PASSWORDS_URL: z.string().refine(isWebUrl, "BREACHED_PASSWORDS_URL is an https URL").optional(),
     LOG_LEVEL: z
       .enum(["debug", "info", "warn", "error", "silent"], "LOG_LEVEL is debug, info, warn, error or silent")
@@ -130,6 +137,27 @@ function host(name: string) {
 function postgresUrl(name: string) {
   const rule = `${name} is a URL that begins with postgres:// or postgresql://`;
   return z.string().refine((text) => /^postgres(ql)?:\/\/./.test(text) && URL.canParse(text), rule);
+}
+
+/** Networks, as people are let in or kept out. */
+function parseNetworks(name: string): (text: string, context: z.RefinementCtx) => readonly string[] {
+  return (text, context) => {
+    const parts = splitList(text);
+    for (const part of parts) {
+      if (parseNetwork(part) === undefined)
+        refuse(context, `${name} lists networks such as 192.0.2.0/24; "${part.slice(0, 50)}" is none`);
+    }
+    return parts;
+  };
+}
+
+function isSmtpUrl(text: string): boolean {
+  return /^smtps?:\/\/./.test(text) && URL.canParse(text) && new URL(text).hostname !== "";
+}
+
+/** A bare address: what stands before it in a mail is the brand. */
+function isSender(text: string): boolean {
+  return /^[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[a-z0-9.-]{1,190}$/i.test(text);
 }
 
 function isWebUrl(text: string): boolean {

@@ -3,6 +3,7 @@
 import { now, sleep } from "./clock.ts";
 import type { Health } from "./http/management.ts";
 import type { Service } from "./service.ts";
+import { sweepLinks } from "./users/link.ts";
 
 interface Job {
   readonly name: string;
@@ -18,13 +19,28 @@ const JOBS: readonly Job[] = [
   {
     name: "sweep of what expired",
     periodSeconds: 60,
-    async run({ grants, counters, revocations }) {
-      for (const store of [grants, counters, revocations]) {
+    async run({ grants, counters, revocations, mails, signUps, deletions, logouts, db }) {
+      const links = { sweep: (limit: number) => sweepLinks(db, limit) };
+      for (const store of [grants, counters, revocations, mails, signUps, links, deletions, logouts]) {
         for (let batch = 0; batch < SWEEP_BATCHES_MAX; batch += 1) {
           if ((await store.sweep(SWEEP_ROWS)) < SWEEP_ROWS) break;
         }
       }
     },
+  },
+  {
+    name: "mails that are due",
+    periodSeconds: 1,
+    async run({ outbox, metrics, transport }) {
+      if (transport.kind === "none") return;
+      await outbox.flush();
+      metrics.mailsWaiting.set((await outbox.waiting()).waiting);
+    },
+  },
+  {
+    name: "apps to be told of a sign-out",
+    periodSeconds: 1,
+    run: async ({ backchannel }) => void (await backchannel.flush()),
   },
   {
     name: "audit events that wait",

@@ -19,6 +19,7 @@ import { AppError } from "./errors.ts";
 import { createOutgoing } from "./http/outgoing.ts";
 import { keyCommands } from "./keys/commands.ts";
 import { createLog, type Log } from "./log.ts";
+import { mailCommands } from "./mail/commands.ts";
 import { roleCommands } from "./roles/commands.ts";
 import type { RunningServer } from "./server.ts";
 import { openDb } from "./store/db.ts";
@@ -30,7 +31,14 @@ import { welcome } from "./welcome.ts";
 
 /** A password or a metadata file on standard input is small. */
 const STDIN_BYTES_MAX = 1024 * 1024;
-const GROUPS: readonly CommandGroup<App>[] = [clientCommands, apiCommands, userCommands, roleCommands, keyCommands];
+const GROUPS: readonly CommandGroup<App>[] = [
+  clientCommands,
+  apiCommands,
+  userCommands,
+  roleCommands,
+  keyCommands,
+  mailCommands,
+];
 
 const HELP = `signet: an OAuth 2.0 and OpenID Connect authorization server
 

@@ -9,6 +9,10 @@ export interface Metrics {
   readonly consents: Counter<"result">;
   readonly reuse: Counter<"what">;
   readonly storeFailures: Counter<"store">;
+  readonly unusual: Counter<"kind">;
+  readonly mails: Counter<"result">;
+  readonly mailsWaiting: Gauge;
+  readonly logouts: Counter<"result">;
   readonly hashQueue: Gauge;
   readonly keyAge: Gauge<"algorithm">;
   readonly nextRotation: Gauge<"algorithm">;
@@ -38,6 +42,12 @@ export function createMetrics(): Metrics {
     storeFailures: counter("store_failures_total", "Requests answered with 503 because a store did not answer.", [
       "store",
     ]),
+    unusual: counter("unusual_sign_ins_total", "Sign-ins that do not look like the person's others, and attacks.", [
+      "kind",
+    ]),
+    mails: counter("mails_total", "Mails handed to the mail server, put off, or given up.", ["result"]),
+    mailsWaiting: gauge("mails_waiting", "Mails that wait to be sent.", []),
+    logouts: counter("backchannel_logouts_total", "Apps told of a sign-out, put off, or given up.", ["result"]),
     hashQueue: gauge("hash_queue", "Passwords waiting to be hashed.", []),
     keyAge: gauge("key_age_seconds", "How long the active signing key has been signing.", ["algorithm"]),
     nextRotation: gauge("key_next_rotation_seconds", "Seconds until the next signing key begins to sign.", [

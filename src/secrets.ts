@@ -93,6 +93,11 @@ export function deriveByPbkdf2(of: {
   });
 }
 
+/** RFC 7636 section 4.2, S256. */
+export function pkceChallenge(verifier: string): string {
+  return sha256(verifier);
+}
+
 /** HMAC-SHA-256 as base64url text. */
 export function hmac(key: Buffer, text: string): string {
   return createHmac("sha256", key).update(text).digest("base64url");

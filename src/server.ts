@@ -16,11 +16,11 @@ import { closeWhileDraining, createHealth, type Health, managementRoutes, public
 import { requestId } from "./http/request-id.ts";
 import { interactionRoutes } from "./interactions/routes.ts";
 import { startJobs } from "./jobs.ts";
+import { createNetworkGate } from "./limits/network.ts";
 import type { Log } from "./log.ts";
 import { showError } from "./oidc/pages.ts";
-import { createBrowser } from "./oidc/signed-in.ts";
 import { languageOf } from "./pages/language.ts";
-import { documentOptions, followKeys, openService, type Service } from "./service.ts";
+import { accountParts, documentOptions, followKeys, interactionParts, openService, type Service } from "./service.ts";
 
 /** Slow senders are cut off: headers in 10 s, the whole request in 15 s (T-REL-25). A balancer's keep-alive is shorter than ours. */
 const HEADERS_MS = 10_000;
@@ -36,6 +36,7 @@ const URGENT_DRAIN_MS = 500;
 const CLOSE_MS = 1500;
 /** One request waits for the database this long in all, so that it is answered within three seconds. */
 const DATABASE_MS = 2500;
+const PAGES_OF_PEOPLE = /^\/(interaction|account|signup|sign-up|recover|not-me|authorize)(\/|$)/;
 /** Waits between attempts to open what is not there yet at the start. */
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 5000;
@@ -101,8 +102,7 @@ export async function startServer(config: Config, log: Log, stopping?: AbortSign
 export class StartStopped extends Error {}
 
 function publicApp(service: Service, health: Health): Koa {
-  const { config, log, engine, users, clients, apis, consents, limits, csrf, views, catalogues, metrics, recordAlone } =
-    service;
+  const { config, log, engine, csrf, views, catalogues, metrics } = service;
   const { issuer } = config;
   const app = new Koa();
   const show = showError({ views, catalogues });
@@ -122,32 +122,9 @@ function publicApp(service: Service, health: Health): Koa {
   app.use(publicHealth(health));
   app.use(favicon(service));
   app.use(followKeys(app, service));
-  app.use(
-    interactionRoutes({
-      issuer,
-      engine,
-      users,
-      clients,
-      apis,
-      consents,
-      limits,
-      csrf,
-      views,
-      catalogues,
-      metrics,
-      recordAlone,
-    }),
-  );
-  app.use(
-    accountRoutes({
-      issuer,
-      browser: createBrowser({ engine, users, grants: service.grants, revocations: service.revocations }),
-      csrf,
-      views,
-      catalogues,
-      recordAlone,
-    }),
-  );
+  app.use(keepOut(config));
+  app.use(interactionRoutes(interactionParts(service)));
+  app.use(accountRoutes(accountParts(service)));
   app.use(
     consoleRoutes({
       issuer,
@@ -167,6 +144,15 @@ function publicApp(service: Service, health: Health): Koa {
 function showHost(ctx: Context, { config, views, catalogues }: Service): void {
   const href = new URL(ctx.url, config.issuer).href;
   views.show(ctx, languageOf(ctx, catalogues), { status: 421, view: "host", locals: { href, issuer: config.issuer } });
+}
+
+/** Whoever is kept out sees no page where people sign in or up; apps go on with the tokens that they have. */
+function keepOut({ denyNetworks, allowNetworks }: Config): Middleware {
+  const isLetIn = createNetworkGate({ deny: denyNetworks, allow: allowNetworks });
+  return async (ctx, next) => {
+    if (PAGES_OF_PEOPLE.test(ctx.path) && !isLetIn(ctx.ip)) throw new AppError("network_denied");
+    await next();
+  };
 }
 
 /** Browsers ask for this address whatever the page says. */

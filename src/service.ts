@@ -1,25 +1,33 @@
 /** The service: what the server adds to the app: the engine, its stores, its pages. Commands do without it, so they do not wait for it to load. */
+
 import { join } from "node:path";
 import type { Middleware } from "koa";
+import type { AccountParts } from "./account/page.ts";
 import { type App, type Closing, closeAll, LONGEST_USE, REDIS_PREFIX, ROOT_DIR } from "./app.ts";
 import { type Backlog, createBacklog } from "./audit/backlog.ts";
-import { type AuditEvent, record } from "./audit/event.ts";
+import { type AuditEvent, listOfUser, record } from "./audit/event.ts";
 import { now } from "./clock.ts";
 import { type Config, ConfigError } from "./config.ts";
-import { type Consents, createConsents } from "./consents/consent.ts";
 import type { ListenerOptions } from "./http/documents.ts";
 import type { HealthCheck } from "./http/management.ts";
 import { createOutgoing } from "./http/outgoing.ts";
+import type { InteractionParts } from "./interactions/step.ts";
 import { type Keyring, openKeyring } from "./keys/keyring.ts";
 import type { MacKeys } from "./keys/mac-key.ts";
 import { createLimits, type Limits } from "./limits/limit.ts";
+import type { Log } from "./log.ts";
+import { createOutbox, type Outbox } from "./mail/outbox.ts";
+import { createMailbox, type Mailbox, noTransport, smtpTransport, type Transport } from "./mail/transport.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
+import { withAccountClient } from "./oidc/account-client.ts";
 import { createAdapterFactory } from "./oidc/adapter.ts";
+import { type Backchannel, createBackchannel } from "./oidc/backchannel.ts";
 import { type Engine, openEngine } from "./oidc/engine.ts";
 import { listen, type Reuse } from "./oidc/events.ts";
 import { enginePages, showError } from "./oidc/pages.ts";
 import { createPresentedJwts } from "./oidc/presented-jwt.ts";
 import { buildProvider } from "./oidc/provider.ts";
+import { createBrowser } from "./oidc/signed-in.ts";
 import { type Assets, loadAssets } from "./pages/assets.ts";
 import { type Csrf, createCsrf } from "./pages/csrf.ts";
 import { type Catalogues, loadTexts } from "./pages/texts.ts";
@@ -33,6 +41,7 @@ import { openDb } from "./store/db.ts";
 import type { GrantStore } from "./store/grants.ts";
 import { openPostgresGrants } from "./store/grants-postgres.ts";
 import { readRedisFacts } from "./store/redis-facts.ts";
+import { sendNotice } from "./users/letter.ts";
 
 const VIEWS_DIR = join(ROOT_DIR, "views");
 
@@ -48,7 +57,10 @@ export interface Service extends App {
   readonly assets: Assets;
   readonly keyring: Keyring;
   readonly checks: readonly HealthCheck[];
-  readonly consents: Consents;
+  readonly outbox: Outbox;
+  /** Where mails go; in development a mailbox that a page shows. */
+  readonly transport: Transport;
+  readonly backchannel: Backchannel;
   /** Records an event that has no change of its own beside it. */
   readonly recordAlone: (event: AuditEvent) => Promise<void>;
   readonly backlog: Backlog;
@@ -95,12 +107,16 @@ export async function openService(app: App): Promise<Service> {
       assets,
       catalogues,
       views,
-      consents: createConsents({ db, record }),
+      // Signing in to the account itself goes the way of every app.
+      clients: withAccountClient(app.clients, { issuer: config.issuer, name: config.brandName }),
     };
     const engine = await openEngineOver(base);
+    const delivery = openDelivery(base, engine);
+    opened.unshift(async () => delivery.transport.close());
     return {
       ...base,
       engine,
+      ...delivery,
       limits: createLimits({ counters, log }),
       csrf: createCsrf(() => keyring.current().secrets.form.map(({ key }) => key)),
       checks: [
@@ -123,7 +139,31 @@ export async function openService(app: App): Promise<Service> {
   }
 }
 
-type EngineBase = Omit<Service, "engine" | "limits" | "csrf" | "checks">;
+type EngineBase = Omit<Service, "engine" | "limits" | "csrf" | "checks" | "outbox" | "transport" | "backchannel">;
+
+/** What leaves later: mails to people, sign-outs to apps. */
+function openDelivery(base: EngineBase, engine: Engine): Pick<Service, "transport" | "outbox" | "backchannel"> {
+  const { config, log, db, vault, views, catalogues, metrics, logouts, recordAlone } = base;
+  const transport = openTransport(config, log);
+  return {
+    transport,
+    outbox: createOutbox({
+      ...{ db, vault, log, transport },
+      words: { views, catalogues, brandName: config.brandName, issuer: config.issuer },
+      onResult: (result) => metrics.mails.inc({ result }),
+    }),
+    backchannel: createBackchannel({
+      ...{ engine, log, logouts, recordAlone },
+      onResult: (result) => metrics.logouts.inc({ result }),
+    }),
+  };
+}
+
+function openTransport(config: Config, log: Log): Transport {
+  const { smtpUrl, mailFrom, brandName, issuer } = config;
+  if (smtpUrl !== undefined) return smtpTransport({ url: smtpUrl, from: mailFrom, brandName, issuer });
+  return config.isProduction ? noTransport() : createMailbox({ log, issuer });
+}
 
 function openEngineOver(base: EngineBase): Promise<Engine> {
   const { config, log, metrics, clients, users, apis, consents, grants, revocations, keyring } = base;
@@ -165,6 +205,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
         pages: enginePages(pages),
         outgoing,
         tokenSecondsMax: config.keyTimes.tokenSecondsMax,
+        isSignUpOpen: config.signUp !== "off",
       });
       listen(provider, {
         log,
@@ -234,4 +275,39 @@ async function refuseEviction({ isProduction, redisUrls }: Config): Promise<void
   throw new ConfigError(
     `The configuration cannot be used:\n  - REDIS_URL leads to a Redis whose maxmemory-policy is ${policy}: it drops live tokens when it is full. Set it to noeviction`,
   );
+}
+
+/** What the pages of a sign-in are made of. */
+export function interactionParts(service: Service): InteractionParts {
+  const { config } = service;
+  const { signUp: mode, termsUrl, privacyUrl } = config;
+  return { ...service, issuer: config.issuer, signUp: { mode, termsUrl, privacyUrl }, isMailOn: isMailOn(service) };
+}
+
+/** What the pages of an account are made of; what spans rooms in one transaction is put together here. */
+export function accountParts(service: Service): AccountParts {
+  const { config, db, users, consents, sessions, letters, transport, engine, grants, revocations } = service;
+  return {
+    ...service,
+    issuer: config.issuer,
+    browser: createBrowser({ engine, users, grants, revocations }),
+    signUpMode: config.signUp,
+    isMailOn: isMailOn(service),
+    mailbox: "list" in transport ? (transport as Mailbox).list : undefined,
+    async changePassword(userId, password, by) {
+      const user = await users.setPassword(userId, password, by);
+      const reader = { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims };
+      await db.transaction((tx) => sendNotice(tx, letters, { template: "password_changed", reader }));
+    },
+    async withdrawConsent(userId, clientId, by) {
+      await db.transaction((tx) => consents.withdraw(tx, { userId, clientId }, by));
+      await sessions.endGrants(userId, clientId);
+    },
+    saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),
+    activityOf: (userId, limit) => listOfUser(db, userId, limit),
+  };
+}
+
+function isMailOn({ transport }: Service): boolean {
+  return transport.kind !== "none";
 }

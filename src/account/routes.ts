@@ -1,71 +1,65 @@
-/** The person's own pages. Today: /account, who is signed in in this browser, and the way out. */
+/** The person's own pages: /account and what belongs to it, /signup, /recover, and in development the mailbox. */
 import Router from "@koa/router";
 import type { Middleware } from "koa";
-import type { RecordEvent } from "../audit/event.ts";
 import { AppError } from "../errors.ts";
-import { readForm } from "../http/body.ts";
-import { requestIdOf } from "../http/request-id.ts";
-import type { Browser } from "../oidc/signed-in.ts";
-import { type Csrf, isSameOriginPost } from "../pages/csrf.ts";
-import { languageLinks, languageOf } from "../pages/language.ts";
-import type { Catalogues } from "../pages/texts.ts";
-import type { Views } from "../pages/views.ts";
+import { accountSignInUrl } from "../oidc/account-client.ts";
+import { dataRoutes } from "./data.ts";
+import { homeRoutes } from "./home.ts";
+import { type AccountParts, actorIn, readAccountForm, redirect, showPage } from "./page.ts";
+import { profileRoutes } from "./profile.ts";
+import { recoverRoutes } from "./recover.ts";
+import { securityRoutes } from "./security.ts";
+import { signUpRoutes } from "./signup.ts";
 
-export interface AccountParts {
-  readonly issuer: string;
-  readonly browser: Browser;
-  readonly csrf: Csrf;
-  readonly views: Views;
-  readonly catalogues: Catalogues;
-  readonly recordAlone: (event: Parameters<RecordEvent>[1]) => Promise<void>;
-}
+/** Where a sign-in to the account may lead: words of ours, never an address out of a request (T-REDIR-1). */
+const DESTINATIONS: Readonly<Record<string, string>> = {
+  home: "/account",
+  profile: "/account/profile",
+  activity: "/account/activity",
+  password: "/account/password",
+  email: "/account/email",
+  delete: "/account/delete",
+  data: "/account/data",
+};
 
 export function accountRoutes(parts: AccountParts): Middleware {
   const router = new Router();
-  router.get("/", (ctx) => {
-    ctx.status = 303;
-    ctx.redirect("/account");
+  router.get("/", (ctx) => redirect(ctx, "/account"));
+  router.get("/account/sign-in", async (ctx) => {
+    const to = String(ctx.query["to"] ?? "home");
+    const state = Object.hasOwn(DESTINATIONS, to) ? to : "home";
+    const signedIn = ctx.query["again"] === "yes" ? await parts.browser.signedIn(ctx) : undefined;
+    // Asked again, the person is the same; whoever wants to be another one signs out first.
+    const again = signedIn === undefined ? {} : { prompt: "login", login_hint: signedIn.user.email };
+    redirect(ctx, accountSignInUrl({ state, ...again }, parts.issuer));
   });
-  router.get("/account", async (ctx) => {
-    const signedIn = await parts.browser.signedIn(ctx);
-    const texts = languageOf(ctx, parts.catalogues);
-    const who =
-      signedIn === undefined
-        ? {}
-        : {
-            user: {
-              name: signedIn.user.claims.name,
-              email: signedIn.user.email,
-              isEmailVerified: signedIn.user.isEmailVerified,
-            },
-            csrf: parts.csrf.issue(`account:${signedIn.sessionUid}`),
-            signedInAt: signedIn.since,
-          };
-    const discoveryUrl = `${parts.issuer}/.well-known/openid-configuration`;
-    const locals = {
-      ...who,
-      issuer: parts.issuer,
-      discoveryUrl,
-      languages: languageLinks(ctx, parts.catalogues, texts),
-    };
-    parts.views.show(ctx, texts, { view: "account/home", locals });
+  // The session is there; the code that came along is nobody's.
+  router.get("/account/return", (ctx) => {
+    const state = String(ctx.query["state"] ?? "home");
+    redirect(ctx, (Object.hasOwn(DESTINATIONS, state) ? DESTINATIONS[state] : undefined) ?? "/account");
+  });
+  homeRoutes(router, parts);
+  profileRoutes(router, parts);
+  securityRoutes(router, parts);
+  dataRoutes(router, parts);
+  signUpRoutes(router, parts);
+  recoverRoutes(router, parts);
+  router.get("/mailbox", (ctx) => {
+    if (parts.mailbox === undefined) throw new AppError("page_not_found");
+    const mails = parts.mailbox().map(({ to, subject, text, link, at }) => ({ to, subject, text, link, at }));
+    showPage(ctx, parts, { view: "account/mailbox", locals: { mails } });
   });
   router.post("/account/sign-out", async (ctx) => {
-    const form = await readForm(ctx);
-    const headers = {
-      origin: ctx.get("origin") || undefined,
-      "sec-fetch-site": ctx.get("sec-fetch-site") || undefined,
-    };
     const signedIn = await parts.browser.signedIn(ctx);
-    const isOurs = signedIn === undefined || parts.csrf.verify(`account:${signedIn.sessionUid}`, form.field("csrf"));
-    if (!isSameOriginPost(headers, parts.issuer) || !isOurs) throw new AppError("form_foreign");
-    if (signedIn !== undefined) {
-      await parts.browser.signOut(ctx);
-      const actor = { kind: "user", id: signedIn.user.id, address: ctx.ip, requestId: requestIdOf(ctx) } as const;
-      await parts.recordAlone({ name: "sign_out", actor, subject: { kind: "user", id: signedIn.user.id } });
-    }
-    ctx.status = 303;
-    ctx.redirect("/account");
+    if (signedIn === undefined) return redirect(ctx, "/account");
+    await readAccountForm(ctx, parts, signedIn);
+    await parts.browser.signOut(ctx);
+    await parts.recordAlone({
+      name: "sign_out",
+      actor: actorIn(ctx, signedIn),
+      subject: { kind: "user", id: signedIn.user.id },
+    });
+    redirect(ctx, "/account");
   });
   return router.routes() as Middleware;
 }

@@ -1,7 +1,7 @@
 /** Audit events: who did what to whom, from where, when; written in the transaction of the change itself, so that neither exists without the other. */
 import { now } from "../clock.ts";
 import type { Queries } from "../store/db.ts";
-import { insertEvent, selectEvents } from "./queries.ts";
+import { insertEvent, selectEvents, selectOfUser } from "./queries.ts";
 
 /** Who acts. Ids only, never an e-mail address: deleting a person must not break the trail. */
 export interface Actor {
@@ -27,6 +27,22 @@ export type EventName =
   | "user.disabled"
   | "user.enabled"
   | "user.password_changed"
+  | "user.password_recovered"
+  | "user.password_forced"
+  | "user.recovery_asked"
+  | "user.signed_up"
+  | "user.invited"
+  | "user.email_change_asked"
+  | "user.email_changed"
+  | "user.not_me"
+  | "user.deletion_asked"
+  | "user.deletion_cancelled"
+  | "user.deleted"
+  | "user.device_new"
+  | "user.sessions_ended"
+  | "sign_in.unusual"
+  | "logout.delivered"
+  | "logout.given_up"
   | "client.created"
   | "client.updated"
   | "client.secret_added"
@@ -81,4 +97,9 @@ export function listEvents(
   filter: { name?: EventName; subjectId?: string; limit: number },
 ): Promise<RecordedEvent[]> {
   return selectEvents(queries, filter);
+}
+
+/** What a person did, and what was done to their account; the newest first. */
+export function listOfUser(queries: Queries, userId: string, limit: number): Promise<RecordedEvent[]> {
+  return selectOfUser(queries, userId, limit);
 }

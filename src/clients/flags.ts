@@ -60,6 +60,17 @@ const FIELDS: Readonly<Record<string, FieldFlag>> = {
     kind: "number",
     summary: "a sign-in older than this is asked for again",
   },
+  "backchannel-logout-uri": {
+    field: "backchannel_logout_uri",
+    kind: "text",
+    value: "URL",
+    summary: "told when a person is signed out (OpenID Connect Back-Channel Logout 1.0)",
+  },
+  "backchannel-logout-session-required": {
+    field: "backchannel_logout_session_required",
+    kind: "switch",
+    summary: "its logout tokens always name the session",
+  },
   "require-auth-time": { field: "require_auth_time", kind: "switch", summary: "ID tokens always say when it was" },
   "initiate-login-uri": {
     field: "initiate_login_uri",

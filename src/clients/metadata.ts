@@ -35,6 +35,8 @@ export interface ClientMetadata {
   readonly default_max_age?: number | undefined;
   readonly require_auth_time: boolean;
   readonly initiate_login_uri?: string | undefined;
+  readonly backchannel_logout_uri?: string | undefined;
+  readonly backchannel_logout_session_required?: boolean | undefined;
   readonly subject_type: "public";
 }
 
@@ -82,6 +84,8 @@ const PEOPLE_ONLY: Readonly<Partial<Record<keyof ClientInput, unknown>>> = {
   default_max_age: undefined,
   require_auth_time: false,
   initiate_login_uri: undefined,
+  backchannel_logout_uri: undefined,
+  backchannel_logout_session_required: undefined,
   first_party: false,
   web_origins: [],
   refresh_window: undefined,
@@ -172,9 +176,10 @@ function checkUrls(input: ClientInput, rules: MetadataRules): void {
     const url = input[name];
     if (url !== undefined) check(`${name}: ${quoted(url)}`, pageUrlFault(url, rules));
   }
-  const { initiate_login_uri: login, jwks_uri: keys } = input;
+  const { initiate_login_uri: login, jwks_uri: keys, backchannel_logout_uri: logout } = input;
   // OpenID Connect Core section 4 wants https here, in development too.
   if (login !== undefined) check(`initiate_login_uri: ${quoted(login)}`, pageUrlFault(login, { isDevelopment: false }));
+  if (logout !== undefined) check(`backchannel_logout_uri: ${quoted(logout)}`, keysUrlFault(logout, rules));
   if (keys !== undefined) check(`jwks_uri: ${quoted(keys)}`, keysUrlFault(keys, rules));
 }
 
@@ -214,6 +219,9 @@ function fillMetadata(input: ClientInput): ClientMetadata {
     default_max_age: input.default_max_age,
     require_auth_time: input.require_auth_time ?? false,
     initiate_login_uri: input.initiate_login_uri,
+    backchannel_logout_uri: input.backchannel_logout_uri,
+    backchannel_logout_session_required:
+      input.backchannel_logout_uri === undefined ? undefined : (input.backchannel_logout_session_required ?? false),
     subject_type: "public",
   };
 }

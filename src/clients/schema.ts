@@ -23,7 +23,6 @@ const KEY_MEMBER_CHARS_MAX = 1400;
 
 /** What Signet does not do yet, or never: a field that would be stored and ignored is a promise that nobody keeps. */
 const REFUSED: readonly (readonly [RegExp, string])[] = [
-  [/^backchannel_logout_/, "back-channel logout is not available yet"],
   [/^frontchannel_logout_/, "front-channel logout is not available"],
   [/^require_pushed_authorization_requests$/, "pushed authorization requests are not available yet"],
   [/^sector_identifier_uri$/, "pairwise subjects are not available: every client sees the same sub"],
@@ -117,6 +116,8 @@ const client = z.strictObject({
   default_max_age: seconds(0, REFRESH_SECONDS_MAX).optional(),
   require_auth_time: z.boolean().optional(),
   initiate_login_uri: uri.optional(),
+  backchannel_logout_uri: uri.optional(),
+  backchannel_logout_session_required: z.boolean().optional(),
   subject_type: z.literal("public", "is public: every client sees the same sub").optional(),
   first_party: z.boolean().optional(),
   web_origins: uris.optional(),

@@ -1,8 +1,8 @@
 /** Consents: what a person allowed an app, remembered per user, client and API, so that only what is new is asked again. */
 import type { Actor, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
-import type { Db } from "../store/db.ts";
-import { selectConsents, upsertConsent } from "./queries.ts";
+import type { Db, Queries } from "../store/db.ts";
+import { deleteConsents, deleteOfUser, selectConsents, selectOfUser, upsertConsent } from "./queries.ts";
 
 /** One decision. `resource` is the identifier of an API, or empty for the OpenID scopes. */
 export interface Consent {
@@ -12,8 +12,21 @@ export interface Consent {
   readonly refused: readonly string[];
 }
 
+/** A consent in the list of a person. */
+export interface GivenConsent extends Consent {
+  readonly clientId: string;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
 export interface Consents {
   find(who: { userId: string; clientId: string }): Promise<readonly Consent[]>;
+  /** All of a user, the newest first. */
+  listOf(userId: string): Promise<readonly GivenConsent[]>;
+  /** Inside the caller's transaction, which also ends what was issued. */
+  withdraw(tx: Queries, who: { userId: string; clientId: string }, by: Actor): Promise<void>;
+  /** The person goes: what was allowed goes with them. */
+  forget(tx: Queries, userId: string): Promise<void>;
   grant(who: { userId: string; clientId: string }, decisions: readonly Consent[], by: Actor): Promise<void>;
 }
 
@@ -21,6 +34,17 @@ export function createConsents(options: { db: Db; record: RecordEvent }): Consen
   const { db, record } = options;
   return {
     find: (who) => selectConsents(db, who),
+    listOf: (userId) => selectOfUser(db, userId),
+    async withdraw(tx, who, by) {
+      await deleteConsents(tx, who);
+      await record(tx, {
+        name: "consent.withdrawn",
+        actor: by,
+        subject: { kind: "client", id: who.clientId },
+        data: { user_id: who.userId },
+      });
+    },
+    forget: (tx, userId) => deleteOfUser(tx, userId),
     grant: (who, decisions, by) =>
       db.transaction(async (tx) => {
         for (const decision of decisions) await upsertConsent(tx, who, decision, now());

@@ -1,6 +1,6 @@
 /** SQL of the consents. */
 import type { Queries } from "../store/db.ts";
-import type { Consent } from "./consent.ts";
+import type { Consent, GivenConsent } from "./consent.ts";
 
 export async function selectConsents(
   queries: Queries,
@@ -28,4 +28,33 @@ export async function upsertConsent(
        updated_at = excluded.updated_at`,
     [who.userId, who.clientId, decision.resource, decision.granted, decision.refused, at],
   );
+}
+
+export async function selectOfUser(queries: Queries, userId: string): Promise<readonly GivenConsent[]> {
+  const rows = await queries.query<{
+    client_id: string;
+    resource: string;
+    granted: string[];
+    refused: string[];
+    created_at: Date;
+    updated_at: Date;
+  }>(
+    `select client_id, resource, granted, refused, created_at, updated_at from consents where user_id = $1
+     order by updated_at desc, client_id, resource`,
+    [userId],
+  );
+  return rows.map(({ client_id, created_at, updated_at, ...row }) => ({
+    ...row,
+    clientId: client_id,
+    createdAt: created_at,
+    updatedAt: updated_at,
+  }));
+}
+
+export async function deleteConsents(tx: Queries, who: { userId: string; clientId: string }): Promise<void> {
+  await tx.query("delete from consents where user_id = $1 and client_id = $2", [who.userId, who.clientId]);
+}
+
+export async function deleteOfUser(tx: Queries, userId: string): Promise<void> {
+  await tx.query("delete from consents where user_id = $1", [userId]);
 }

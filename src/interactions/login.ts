@@ -2,13 +2,20 @@
 
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
+import { readCookie, setCookie } from "../http/cookies.ts";
+import { addressSubject } from "../limits/address.ts";
+import { SPRAY_FROM_NETWORK, SPRAY_ONCE } from "../limits/rules.ts";
+import { deviceName } from "../pages/device-name.ts";
 import { identifierOf } from "../users/email.ts";
+import { sendNotice } from "../users/letter.ts";
 import { actorOf, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
 
 /** RFC 8176: how the person was recognised. */
 const PASSWORD_METHOD = "pwd";
 /** Longer than any password or address that could be right; the field itself is cut off there. */
 const FIELD_BYTES_MAX = 4096;
+/** As long as browsers keep a cookie (RFC 6265bis section 5.5). */
+const DEVICE_SECONDS = 400 * 86_400;
 const SHOWN_ON_PAGE = new Set(["login_failed", "login_throttled", "hasher_busy"]);
 
 export function showLogin(
@@ -28,6 +35,10 @@ export function showLogin(
       error: error?.code,
       retrySeconds: error?.retryAfterSeconds,
       user: shownUser(step),
+      signUpUrl: isSignUpShown(parts, readCookie(step.ctx, "invitation"))
+        ? `/interaction/${step.uid}/signup`
+        : undefined,
+      recoverUrl: parts.isMailOn ? `/recover?from=${step.uid}` : undefined,
     },
   });
 }
@@ -46,10 +57,55 @@ export async function signIn(step: Step, parts: InteractionParts): Promise<void>
     throw error;
   });
   if (outcome instanceof AppError) return showLogin(step, parts, { email, remember, error: outcome });
+  await finishSignIn(step, parts, { userId: outcome, remember, atMs });
+}
+
+/** The way to the sign-up page: open to all, or to whoever holds an invitation. */
+export function isSignUpShown(parts: InteractionParts, invitation: string): boolean {
+  return parts.signUp.mode === "on" || (parts.signUp.mode === "invitation" && invitation !== "");
+}
+
+/** Somebody has proven who they are: their device is noted, a deletion that waits is off, and the engine goes on. */
+export async function finishSignIn(
+  step: Step,
+  parts: InteractionParts,
+  proven: { readonly userId: string; readonly remember: boolean; readonly atMs: number },
+): Promise<void> {
+  const { userId, remember, atMs } = proven;
+  await noteDevice(step, parts, userId);
+  await parts.deletions.cancel(userId, { ...actorOf(step), kind: "user", id: userId });
+  const { name } = step.details.prompt;
   await finishStep(step, parts, {
-    login: { accountId: outcome, remember, amr: [PASSWORD_METHOD], ts: Math.floor(atMs / 1000), atMs },
-    // Whoever signed in has chosen an account, too.
-    ...(step.details.prompt.name === "select_account" ? { select_account: {} } : {}),
+    login: { accountId: userId, remember, amr: [PASSWORD_METHOD], ts: Math.floor(atMs / 1000), atMs },
+    // Whoever signed in has chosen an account, too, and needs no new one.
+    ...(name === "select_account" || name === "create" ? { [name]: {} } : {}),
+  });
+}
+
+async function noteDevice(step: Step, parts: InteractionParts, userId: string): Promise<void> {
+  const { ctx } = step;
+  const user = await parts.users.find(userId);
+  if (user === undefined) return;
+  const userAgent = ctx.get("user-agent");
+  const network = addressSubject(ctx.ip);
+  const actor = { ...actorOf(step), kind: "user", id: userId } as const;
+  const device = { userId, token: readCookie(ctx, "device"), userAgent, network };
+  const seen = await parts.devices.note(device, actor, (tx) =>
+    sendNotice(tx, parts.letters, {
+      template: "new_device",
+      reader: { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims },
+      values: { device: deviceName(userAgent), network, app: step.app?.name ?? step.client.name },
+      language: step.texts.language,
+    }),
+  );
+  setCookie(ctx, "device", seen.token, DEVICE_SECONDS);
+  if (!seen.isNew) return;
+  parts.metrics.unusual.inc({ kind: "new_device" });
+  await parts.recordAlone({
+    name: "sign_in.unusual",
+    actor,
+    subject: { kind: "user", id: userId },
+    data: { kind: "new_device" },
   });
 }
 
@@ -62,8 +118,10 @@ async function tryPassword(
   const actor = { kind: "anonymous", address: ctx.ip, requestId: actorOf(step).requestId } as const;
   const about = { kind: "client", id: step.client.id } as const;
   const known = await parts.users.findByEmail(given.email);
+  const device = known === undefined ? undefined : await parts.devices.laneOf(known.id, readCookie(ctx, "device"));
   const attempt = await parts.limits
     .beginSignIn({
+      device,
       identifier: identifierOf(given.email),
       address: ctx.ip,
       ...(known === undefined ? {} : { userId: known.id }),
@@ -94,6 +152,7 @@ async function tryPassword(
       return result.user.id;
     }
     await attempt.fail();
+    await noteSpraying(step, parts, given.email);
     parts.metrics.signIns.inc({ result: "failed" });
     const subject = result.userId === undefined ? about : ({ kind: "user", id: result.userId } as const);
     await parts.recordAlone({ name: "sign_in.failed", actor, subject, data: { client_id: step.client.id } });
@@ -102,6 +161,20 @@ async function tryPassword(
     if (!(error instanceof AppError && error.code === "login_failed")) await attempt.abandon();
     throw error;
   }
+}
+
+/** One address that fails at many accounts tries one password on all of them. The first time in a window is worth an event. */
+async function noteSpraying(step: Step, parts: InteractionParts, email: string): Promise<void> {
+  const network = addressSubject(step.ctx.ip);
+  const isFirstHere = (await parts.limits.hit(SPRAY_ONCE, `${network} ${identifierOf(email)}`)) === undefined;
+  if (!isFirstHere || (await parts.limits.hit(SPRAY_FROM_NETWORK, network)) === undefined) return;
+  if ((await parts.limits.hit(SPRAY_ONCE, network)) !== undefined) return;
+  parts.metrics.unusual.inc({ kind: "spraying" });
+  await parts.recordAlone({
+    name: "sign_in.unusual",
+    actor: { kind: "anonymous", address: step.ctx.ip },
+    data: { kind: "spraying" },
+  });
 }
 
 function shownUser(step: Step): { name?: string | undefined; email: string } | undefined {

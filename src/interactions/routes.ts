@@ -4,6 +4,7 @@ import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
 import { decide, showConsent } from "./consent.ts";
 import { showLogin, signIn } from "./login.ts";
+import { continueSignUp, showSignUp, signUp } from "./sign-up.ts";
 import {
   continueAnswered,
   finishStep,
@@ -27,6 +28,12 @@ export function interactionRoutes(parts: InteractionParts): Middleware {
     await show(step, parts);
   });
   router.post("/login", answering(parts, "login", signIn));
+  router.get("/signup", async (ctx) => {
+    const step = await openStep(ctx, parts);
+    if (isAnswered(step)) return continueAnswered(step);
+    await showSignUp(step, parts);
+  });
+  router.post("/signup", answering(parts, "any", signUp));
   router.post("/consent", answering(parts, "consent", decide));
   router.post(
     "/select",
@@ -56,7 +63,9 @@ export function interactionRoutes(parts: InteractionParts): Middleware {
 async function show(step: Step, parts: InteractionParts): Promise<void> {
   switch (step.details.prompt.name) {
     case "login":
-      return showLogin(step, parts);
+      return (await continueSignUp(step, parts)) ? undefined : showLogin(step, parts);
+    case "create":
+      return (await continueSignUp(step, parts)) ? undefined : showSignUp(step, parts);
     case "consent":
       return step.user === undefined ? showLogin(step, parts) : showConsent(step, parts);
     case "select_account":

@@ -12,11 +12,16 @@ import { allowFormTarget } from "../http/headers.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import type { Limits } from "../limits/limit.ts";
 import type { Metrics } from "../metrics.ts";
+import { ACCOUNT_CLIENT_ID } from "../oidc/account-client.ts";
 import type { Engine } from "../oidc/engine.ts";
 import { type Csrf, isSameOriginPost } from "../pages/csrf.ts";
 import { languageLinks, languageOf } from "../pages/language.ts";
 import type { Catalogues, Texts } from "../pages/texts.ts";
 import type { Views } from "../pages/views.ts";
+import type { Devices } from "../sessions/device.ts";
+import type { SignUps } from "../sign-ups/sign-up.ts";
+import type { Deletions } from "../users/deletion.ts";
+import type { Letters } from "../users/letter.ts";
 import type { User, Users } from "../users/user.ts";
 
 export interface InteractionParts {
@@ -32,7 +37,21 @@ export interface InteractionParts {
   readonly catalogues: Catalogues;
   readonly metrics: Metrics;
   /** Records an event that has no change of its own beside it. */
+  readonly devices: Devices;
+  readonly signUps: SignUps;
+  readonly deletions: Deletions;
+  /** Tells people by mail what happened to their account. */
+  readonly letters: Letters;
+  readonly signUp: SignUpSettings;
+  /** Whether a forgotten password can be recovered by mail. */
+  readonly isMailOn: boolean;
   readonly recordAlone: (event: Parameters<RecordEvent>[1]) => Promise<void>;
+}
+
+export interface SignUpSettings {
+  readonly mode: "on" | "off" | "invitation";
+  readonly termsUrl: string | undefined;
+  readonly privacyUrl: string | undefined;
 }
 
 export type Details = Awaited<ReturnType<ReturnType<Engine["current"]>["interactionDetails"]>>;
@@ -42,7 +61,8 @@ export interface Step {
   readonly uid: string;
   readonly details: Details;
   readonly client: Client;
-  readonly app: Appearance;
+  /** Absent when people sign in to their account here. */
+  readonly app: Appearance | undefined;
   readonly texts: Texts;
   /** Who is signed in in this browser; absent when nobody is or the account is gone. */
   readonly user: User | undefined;
@@ -74,7 +94,7 @@ export async function openStep(ctx: Context, parts: InteractionParts): Promise<S
     uid,
     details,
     client,
-    app: appearanceOf(client),
+    app: client.id === ACCOUNT_CLIENT_ID ? undefined : appearanceOf(client),
     texts,
     user: user?.isDisabled === true ? undefined : user,
   };

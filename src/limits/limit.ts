@@ -34,6 +34,8 @@ export interface SignInSubject {
   readonly userId?: string | undefined;
   /** Of the client, any spelling. */
   readonly address: string;
+  /** A browser that this user has signed in with before: its attempts are counted by themselves, so that nobody else's keep it out (T-LOGIN-7). */
+  readonly device?: string | undefined;
 }
 
 export interface Limits {
@@ -112,8 +114,9 @@ async function beginSignIn(room: Room, subject: SignInSubject): Promise<Attempt>
   return { succeed: () => report("succeeded"), fail: () => report("failed"), abandon: () => report("abandoned") };
 }
 
-function byUser({ identifier, userId }: SignInSubject): Subject {
-  const subject = userId === undefined ? `identifier:${identifier}` : `user:${userId}`;
+function byUser({ identifier, userId, device }: SignInSubject): Subject {
+  const lane = device === undefined ? "" : `:device:${device}`;
+  const subject = userId === undefined ? `identifier:${identifier}` : `user:${userId}${lane}`;
   return {
     key: keyOf(SIGN_IN_BY_USER.name, subject),
     ttlSeconds: (tally) => secondsKept(tally, SIGN_IN_BY_USER),

@@ -46,5 +46,19 @@ export const SIGN_IN_BY_ADDRESS: AddressRule = {
 /** Failed authentications of one client from one address; only failures are counted, so that a good request costs no write. */
 export const CLIENT_AUTHENTICATION: WindowRule = { name: "client_authentication", max: 10, windowSeconds: 60 };
 
+/** Mails to one address that somebody else may have typed: enough to try again, too few to fill a mailbox (T-RL-6). */
+export const MAIL_TO_ADDRESS: WindowRule = { name: "mail_to_address", max: 3, windowSeconds: 3600 };
+/** Sign-ups, recoveries and changes of address from one network; each hashes or sends. */
+export const MAIL_FROM_NETWORK: WindowRule = { name: "mail_from_network", max: 10, windowSeconds: 3600 };
+/** All of them together: beyond this somebody is using us to write to strangers. */
+export const MAIL_FROM_ANYWHERE: WindowRule = { name: "mail_from_anywhere", max: 3000, windowSeconds: 3600 };
+/** Codes and links typed or opened from one network: guesses at 256 bits are noise, guesses at codes are counted by their sign-up, too. */
+export const PROOFS_FROM_NETWORK: WindowRule = { name: "proofs_from_network", max: 60, windowSeconds: 600 };
+/** So many different accounts failed from one network in the window: somebody sprays. */
+export const SPRAY_FROM_NETWORK: WindowRule = { name: "spray_from_network", max: 10, windowSeconds: 600 };
+
+/** Told once in a window. */
+export const SPRAY_ONCE: WindowRule = { name: "spray_once", max: 1, windowSeconds: 600 };
+
 /** An attempt that was never settled (its process died) counts as a failure after this time; hashing answers in three seconds. */
 export const UNSETTLED_SECONDS = 10;

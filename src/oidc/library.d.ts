@@ -7,6 +7,8 @@ declare module "oidc-provider" {
     generateTokenId(): string;
   }
   interface Client {
+    /** Makes a logout token and sends it; replaced per instance, since our outbox sends. */
+    backchannelLogout(sub: string, sid: string | undefined): Promise<void>;
     /** Signet's own settings of the client; present on every client that came through our adapter. */
     readonly signet: ClientTraits;
   }

@@ -5,9 +5,11 @@ import { isSessionPastLimits } from "./session.ts";
 
 const { Check, Prompt, base } = interactionPolicy;
 
-export function createPolicy(): interactionPolicy.DefaultPolicy {
+export function createPolicy(options: { readonly isSignUpOpen: boolean }): interactionPolicy.DefaultPolicy {
   const policy = base();
   policy.add(new Prompt({ name: "select_account", requestable: true }), 0);
+  // Initiating User Registration via OpenID Connect 1.0; where nobody can sign up the value is as unknown as any other.
+  if (options.isSignUpOpen) policy.add(new Prompt({ name: "create", requestable: true }), 0);
   const login = policy.get("login");
   const consent = policy.get("consent");
   if (login === undefined || consent === undefined)

@@ -11,6 +11,7 @@ import { SIGNING_ALGORITHMS, type SigningKey } from "../keys/key.ts";
 import type { Roles } from "../roles/role.ts";
 import { OPENID_SCOPES } from "../scopes.ts";
 import type { Users } from "../users/user.ts";
+import { holdBackchannel } from "./backchannel.ts";
 import { ACR_VALUES, CLAIMS, checkClaimsParameter, findAccount } from "./claims.ts";
 import { TRAITS_PROPERTY } from "./client-traits.ts";
 import { loadExistingGrant } from "./existing-grant.ts";
@@ -71,6 +72,8 @@ export interface ProviderParts {
   readonly outgoing: Outgoing;
   /** No token that a key signs lives longer: so long the key stays published when it no longer signs. */
   readonly tokenSecondsMax: number;
+  /** Whether an app may send people to sign up (`prompt=create`). */
+  readonly isSignUpOpen: boolean;
 }
 
 /** Pages that the library asks for; the room of pages draws them. */
@@ -91,6 +94,7 @@ export function buildProvider(parts: ProviderParts): Provider {
   provider.proxy = true;
   // ID tokens name their session, so that a hint at sign-out shows whether it belongs to this one (RP-Initiated Logout section 2).
   provider.Client.prototype.includeSid = () => true;
+  holdBackchannel(provider);
   provider.RefreshToken.prototype.generateTokenId = () => nextRefreshToken(parts.refreshKeys);
   provider.Client.prototype.compareClientSecret = async function compare(
     this: { clientId: string },
@@ -144,7 +148,18 @@ function configuration(parts: ProviderParts): Configuration {
       short: cookie,
       keys: [...parts.cookieKeys],
     },
-    discovery: { claim_types_supported: ["normal"], ui_locales_supported: ["en", "de"] },
+    discovery: {
+      claim_types_supported: ["normal"],
+      ui_locales_supported: ["en", "de"],
+      // Registration 1.0 section 3; only what an app may ask for.
+      prompt_values_supported: [
+        "none",
+        "login",
+        "consent",
+        "select_account",
+        ...(parts.isSignUpOpen ? ["create"] : []),
+      ],
+    },
     enabledJWA: {
       clientAuthSigningAlgValues: [...ASYMMETRIC],
       idTokenSigningAlgValues: [...SIGNING_ALGORITHMS],
@@ -160,7 +175,7 @@ function configuration(parts: ProviderParts): Configuration {
     extraParams: [],
     extraTokenClaims,
     features: {
-      backchannelLogout: { enabled: false },
+      backchannelLogout: { enabled: true },
       ciba: { enabled: false },
       claimsParameter: { enabled: true, assertClaimsParameter: (_ctx, claims) => checkClaimsParameter(claims) },
       clientCredentials: { enabled: true },
@@ -203,7 +218,10 @@ function configuration(parts: ProviderParts): Configuration {
     fetchResponseBodyLimits: { jwks_uri: FETCHED_BYTES_MAX, sector_identifier_uri: FETCHED_BYTES_MAX },
     findAccount: findAccount(parts.users),
     formats: { bitsOfOpaqueRandomness: OPAQUE_BITS, customizers: { jwt: addOrigin } },
-    interactions: { policy: createPolicy(), url: async (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    interactions: {
+      policy: createPolicy({ isSignUpOpen: parts.isSignUpOpen }),
+      url: async (_ctx, interaction) => `/interaction/${interaction.uid}`,
+    },
     issueRefreshToken,
     jwks: { keys: parts.signingKeys.map((key) => key.privateJwk) } as NonNullable<Configuration["jwks"]>,
     loadExistingGrant: loadExistingGrant(parts.consents),

@@ -1,7 +1,8 @@
 /** The library's adapter for browser sessions: what one request changed is merged into the record, so that two tabs never undo each other. */
-import type { Adapter, AdapterPayload } from "oidc-provider";
+import type { Adapter, AdapterPayload, KoaContextWithOIDC } from "oidc-provider";
 import { Provider } from "oidc-provider";
 import { now, nowSeconds } from "../clock.ts";
+import { addressSubject } from "../limits/address.ts";
 import type { Revocations } from "../revocations/revocation.ts";
 import type { GrantStore, JsonObject, SessionRecord } from "../store/grants.ts";
 import {
@@ -12,6 +13,8 @@ import {
   SESSION_REMEMBERED_SECONDS,
 } from "./lifetimes.ts";
 import { expectSession } from "./owners.ts";
+
+const AGENT_CHARS_MAX = 256;
 
 /** What the request read, by its context: the difference to it is what the request changed. */
 const snapshots = new WeakMap<object, SessionRecord>();
@@ -82,7 +85,9 @@ export function sessionAdapter({ grants, revocations }: { grants: GrantStore; re
           isNew: known === undefined,
           fields: {
             ...fields,
-            ...(fields.accountId === undefined ? {} : { signedInAtMs: signInMs() ?? now().getTime() }),
+            ...(fields.accountId === undefined
+              ? {}
+              : { signedInAtMs: signInMs() ?? now().getTime(), ...deviceOf(ctx) }),
           },
           ...difference(known?.authorizations ?? {}, authorizations as Record<string, JsonObject>),
           seenAt: seenAt(known, fields["loginTs"]),
@@ -102,6 +107,12 @@ export function sessionAdapter({ grants, revocations }: { grants: GrantStore; re
     revokeByGrantId: async () => undefined,
     findByUserCode: async () => undefined,
   };
+}
+
+/** What a person recognises a session by: the program and the network of the latest visit. */
+function deviceOf(ctx: KoaContextWithOIDC | undefined): { agent?: string; network?: string } {
+  if (ctx === undefined) return {};
+  return { agent: ctx.get("user-agent").slice(0, AGENT_CHARS_MAX), network: addressSubject(ctx.ip) };
 }
 
 /** A record past its limits still answers: refresh tokens are bound to it, and it can be signed out. So the library must not see an expiry. */

@@ -18,6 +18,7 @@ const SLACK_SECONDS = 86_400;
 /** What is ended: one sign-in at one client, one browser session (by its uid), one token for its remaining seconds, all of a user or of a client until now. */
 export type Revoked =
   | { readonly kind: "grant" | "session" | "user" | "client"; readonly id: string }
+  | { readonly kind: "grant"; readonly hash: string }
   | { readonly kind: "token"; readonly model: string; readonly id: string; readonly seconds: number };
 
 export interface Revocations {
@@ -44,12 +45,16 @@ export function createRevocations(options: {
   store: () => Promise<GrantStore>;
   /** How long the longest-lived token may live. */
   longestSeconds: number;
+  /** Before sessions end: whoever must hear of it is written down in the same transaction. */
+  beforeEnd?: (tx: Queries, ended: { readonly kind: "user" | "session"; readonly id: string }) => Promise<void>;
 }): Revocations {
   const { db, notices, store } = options;
   const keptSeconds = options.longestSeconds + SLACK_SECONDS;
   const row = (what: Revoked): Revocation => rowOf(what, keptSeconds);
   const write: Revocations["write"] = async (tx, what) => {
     const revocation = row(what);
+    if (what.kind === "user" || what.kind === "session")
+      await options.beforeEnd?.(tx, { kind: what.kind, id: what.id });
     await upsertRevocation(tx, revocation, now());
     if (isCut(what)) await notices.publish(tx, CHANNEL, JSON.stringify(revocation));
   };
@@ -59,7 +64,7 @@ export function createRevocations(options: {
     if (isCut(what)) await upsertRevocation(db, revocation, now());
     const grants = await store();
     // The Grant itself goes, too.
-    if (what.kind === "grant") await grants.endGrant(what.id, keptSeconds);
+    if (what.kind === "grant" && "id" in what) await grants.endGrant(what.id, keptSeconds);
     else await grants.plant([revocation]);
   };
   const end: Revocations["end"] = async (what) => {
@@ -92,9 +97,15 @@ function isCut(what: Revoked): boolean {
 
 function rowOf(what: Revoked, seconds: number): Revocation {
   const at = now();
-  const key = what.kind === "token" ? storeKey(what.model, what.id) : isCut(what) ? what.id : sha256(what.id);
   const expiresAtMs = secondsAfter(at, what.kind === "token" ? what.seconds : seconds).getTime();
-  return { kind: what.kind, key, beforeMs: at.getTime(), expiresAtMs };
+  return { kind: what.kind, key: keyOf(what), beforeMs: at.getTime(), expiresAtMs };
+}
+
+/** A list of what a person has knows grants by their hash alone. */
+function keyOf(what: Revoked): string {
+  if ("hash" in what) return what.hash;
+  if (what.kind === "token") return storeKey(what.model, what.id);
+  return isCut(what) ? what.id : sha256(what.id);
 }
 
 async function* pages(db: Db, since: Date): AsyncGenerator<readonly Revocation[]> {

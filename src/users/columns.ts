@@ -17,6 +17,8 @@ export function toUser(row: UserRow | undefined): User | undefined {
     roles: row.roles,
     isDisabled: row.disabled_at !== null,
     hasPassword: row.password_hash !== null,
+    language: row.language ?? undefined,
+    deleteAt: row.delete_at ?? undefined,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };

@@ -11,6 +11,8 @@ export type UserRow = {
   readonly password_hash: string | null;
   readonly claims: StandardClaims;
   readonly disabled_at: Date | null;
+  readonly language: string | null;
+  readonly delete_at: Date | null;
   readonly created_at: Date;
   readonly updated_at: Date;
   readonly roles: readonly string[];
@@ -21,8 +23,8 @@ export type UserColumns = Pick<UserRow, "email" | "email_canonical" | "email_ver
 
 /** Taken by whoever makes or unmakes an owner: two at once would both see the other and none, or both none. */
 const OWNER_LOCK = 0x7367_6f77;
-const COLUMNS = `u.id, u.email, u.email_canonical, u.email_verified, u.password_hash, u.claims, u.disabled_at, u.created_at,
-  u.updated_at, array(select r.role from user_roles r where r.user_id = u.id order by r.role) as roles`;
+const COLUMNS = `u.id, u.email, u.email_canonical, u.email_verified, u.password_hash, u.claims, u.disabled_at, u.language, u.delete_at,
+  u.created_at, u.updated_at, array(select r.role from user_roles r where r.user_id = u.id order by r.role) as roles`;
 
 export async function findRow(queries: Queries, id: string): Promise<UserRow | undefined> {
   const [row] = await queries.query<UserRow>(`select ${COLUMNS} from users u where u.id = $1`, [id]);
@@ -147,4 +149,98 @@ export async function hasOtherOwner(tx: Queries, id: string): Promise<boolean> {
 export async function countRows(queries: Queries): Promise<number> {
   const [row] = await queries.query<{ count: number }>("select count(*)::int as count from users");
   return row?.count ?? 0;
+}
+
+/** What the person chose or accepted; what is undefined stays. */
+export async function updatePerson(
+  tx: Queries,
+  id: string,
+  person: { readonly language?: string | undefined; readonly terms?: string | undefined },
+): Promise<void> {
+  await tx.query(
+    "update users set language = coalesce($2, language), terms = coalesce($3::jsonb, terms) where id = $1",
+    [id, person.language ?? null, person.terms ?? null],
+  );
+}
+
+/** Whatever the person knew opens nothing any more. */
+export async function clearPassword(tx: Queries, id: string): Promise<void> {
+  await tx.query("update users set password_hash = null where id = $1", [id]);
+}
+
+/** Null takes the wish to be deleted back. Returns whether that changed anything. */
+export async function updateDeletion(tx: Queries, id: string, deleteAt: Date | null): Promise<boolean> {
+  const rows = await tx.query(
+    "update users set delete_at = $2 where id = $1 and (delete_at is null) <> ($2::timestamptz is null) returning 1",
+    [id, deleteAt],
+  );
+  return rows.length > 0;
+}
+
+export async function selectDue(queries: Queries, at: Date, limit: number): Promise<readonly { id: string }[]> {
+  return queries.query<{ id: string }>("select id from users where delete_at <= $1 order by delete_at limit $2", [
+    at,
+    limit,
+  ]);
+}
+
+/** Roles, links and devices go with the row. */
+export async function deleteUser(tx: Queries, id: string): Promise<void> {
+  await tx.query("delete from users where id = $1", [id]);
+}
+
+export type LinkRow = {
+  readonly kind: string;
+  readonly user_id: string | null;
+  readonly email: string | null;
+  readonly data: Readonly<Record<string, string>>;
+  readonly created_at: Date;
+};
+
+const LINK_COLUMNS = "kind, user_id, email, data, created_at";
+
+export async function insertLink(
+  tx: Queries,
+  link: Omit<LinkRow, "data"> & { readonly token_hash: string; readonly data: string; readonly expires_at: Date },
+): Promise<void> {
+  await tx.query(
+    `insert into user_links (token_hash, kind, user_id, email, data, created_at, expires_at)
+     values ($1, $2, $3, $4, $5::jsonb, $6, $7)`,
+    [link.token_hash, link.kind, link.user_id, link.email, link.data, link.created_at, link.expires_at],
+  );
+}
+
+export async function deleteLinks(tx: Queries, of: { userId: string | null; kind: string }): Promise<void> {
+  await tx.query("delete from user_links where user_id = $1 and kind = $2", [of.userId, of.kind]);
+}
+
+export async function findLink(
+  queries: Queries,
+  link: { readonly tokenHash: string; readonly kind: string; readonly at: Date },
+): Promise<LinkRow | undefined> {
+  const [row] = await queries.query<LinkRow>(
+    `select ${LINK_COLUMNS} from user_links where token_hash = $1 and kind = $2 and expires_at > $3`,
+    [link.tokenHash, link.kind, link.at],
+  );
+  return row;
+}
+
+/** One caller gets it. */
+export async function takeLink(
+  tx: Queries,
+  link: { readonly tokenHash: string; readonly kind: string; readonly at: Date },
+): Promise<LinkRow | undefined> {
+  const [row] = await tx.query<LinkRow>(
+    `delete from user_links where token_hash = $1 and kind = $2 and expires_at > $3 returning ${LINK_COLUMNS}`,
+    [link.tokenHash, link.kind, link.at],
+  );
+  return row;
+}
+
+export async function deleteEnded(queries: Queries, at: Date, limit: number): Promise<number> {
+  const links = await queries.query(
+    "delete from user_links where token_hash in (select token_hash from user_links where expires_at <= $1 limit $2) returning 1",
+    [at, limit],
+  );
+  return links.length;
 }

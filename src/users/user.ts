@@ -23,6 +23,7 @@ import {
   type UserRow,
   updateDisabled,
   updatePassword,
+  updatePerson,
   updateUser,
 } from "./queries.ts";
 import type { NewUser, StandardClaims, UserChange, UserFilter } from "./schema.ts";
@@ -41,6 +42,10 @@ export interface User {
   readonly roles: readonly string[];
   readonly isDisabled: boolean;
   readonly hasPassword: boolean;
+  /** What the person chose for pages and mails. */
+  readonly language: string | undefined;
+  /** When the account goes, if the person asked for that. */
+  readonly deleteAt: Date | undefined;
   readonly createdAt: Date;
   readonly updatedAt: Date;
 }
@@ -55,8 +60,8 @@ export interface UserPage {
 export type SignInResult = { readonly user: User } | { readonly failed: true; readonly userId?: string };
 
 export interface Users {
-  /** Throws AppError user_email_invalid, user_email_taken, user_password_refused. */
-  create(input: NewUser, by: Actor): Promise<User>;
+  /** `alongside` runs in the same transaction. Throws AppError user_email_invalid, user_email_taken, user_password_refused. */
+  create(input: NewUser, by: Actor, alongside?: (tx: Queries, id: string) => Promise<void>): Promise<User>;
   /**
    * The first owner: works once, for one of however many callers at once; afterwards AppError setup_link_gone.
    * `alongside` runs in the same transaction.
@@ -71,6 +76,14 @@ export interface Users {
   setDisabled(idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User>;
   /** Whoever knew the old one is signed out everywhere. Throws AppError user_unknown, user_password_refused. */
   setPassword(idOrEmail: string, password: string, by: Actor): Promise<User>;
+  /** The hash of a password that may be taken, for whoever writes it in a transaction of their own. Throws AppError user_unknown, user_password_refused. */
+  hashNewPassword(id: string, password: string): Promise<string>;
+  /** The same for somebody who is no user yet. */
+  hashFirstPassword(password: string, of: { readonly email: string; readonly claims: StandardClaims }): Promise<string>;
+  /** Whether the password is the one of this hash; costs one hash. Throws AppError hasher_busy. */
+  verifyHash(hash: string, password: string): Promise<boolean>;
+  /** What the person chose or accepted; `terms` is a JSON document. */
+  savePerson(tx: Queries, id: string, person: { readonly language?: string; readonly terms?: string }): Promise<void>;
   hasOwner(): Promise<boolean>;
   countUsers(): Promise<number>;
   /** Same work and time for an unknown, a disabled and a passwordless user and for a wrong password. Throws AppError hasher_busy, and user_password_refused above 1,024 bytes. */
@@ -98,7 +111,7 @@ export function createUsers(options: {
 }): Users {
   const room: Room = { ...options, issuerName: options.issuerName, isBreached: options.isBreached };
   return {
-    create: (input, by) => createUser(room, input, by, async () => undefined),
+    create: (input, by, alongside) => createUser(room, { input, by, alongside }),
     createOwner: (input, by, alongside) => createFirstOwner(room, { input, by, alongside }),
     find: async (id) => (UUID.test(id) ? toUser(await findRow(room.db, id)) : undefined),
     findByEmail: async (email) => toUser(await rowByEmail(room.db, email)),
@@ -106,13 +119,30 @@ export function createUsers(options: {
     update: (idOrEmail, change, by) => changeUser(room, idOrEmail, change, by),
     setDisabled: (idOrEmail, isDisabled, by) => disableUser(room, idOrEmail, isDisabled, by),
     setPassword: (idOrEmail, password, by) => changePassword(room, idOrEmail, password, by),
+    async hashNewPassword(id, password) {
+      const row = known(await findRow(room.db, id));
+      return hashChecked(room, password, { email: { canonical: row.email_canonical }, claims: row.claims });
+    },
+    hashFirstPassword: (password, of) =>
+      hashChecked(room, password, { email: { canonical: checkEmail(of.email).canonical }, claims: of.claims }),
+    verifyHash: (hash, password) => room.hasher.verify(hash, normalizePassword(password)),
+    savePerson: (tx, id, person) => updatePerson(tx, id, person),
     hasOwner: () => hasOwnerRow(room.db),
     countUsers: () => countRows(room.db),
     authenticate: (input) => authenticate(room, input),
   };
 }
 
-async function createUser(room: Room, input: NewUser, by: Actor, first: (tx: Queries) => Promise<void>): Promise<User> {
+async function createUser(
+  room: Room,
+  call: {
+    input: NewUser;
+    by: Actor;
+    first?: (tx: Queries) => Promise<void>;
+    alongside?: ((tx: Queries, id: string) => Promise<void>) | undefined;
+  },
+): Promise<User> {
+  const { input, by } = call;
   const email = checkEmail(input.email);
   const claims = input.claims ?? {};
   const hash =
@@ -121,7 +151,7 @@ async function createUser(room: Room, input: NewUser, by: Actor, first: (tx: Que
       : await hashChecked(room, input.password, { email, claims });
   return commit(room, email, async (tx) => {
     const at = now();
-    await first(tx);
+    await call.first?.(tx);
     const user = columnsOf(email, input.isEmailVerified ?? false, claims);
     const id = await insertUser(tx, { ...user, password_hash: hash }, at);
     if (input.isOwner === true) {
@@ -130,6 +160,7 @@ async function createUser(room: Room, input: NewUser, by: Actor, first: (tx: Que
     }
     const data = { has_password: hash !== null, is_owner: input.isOwner === true };
     await room.record(tx, event("user.created", by, id, data));
+    await call.alongside?.(tx, id);
     return known(await findRow(tx, id));
   });
 }
@@ -140,11 +171,12 @@ async function createFirstOwner(
 ): Promise<User> {
   // Asked first, so that nobody makes the server hash for nothing; asked again under the lock, where it counts.
   if (await hasOwnerRow(room.db)) throw new AppError("setup_link_gone");
-  return createUser(room, { ...call.input, isOwner: true }, call.by, async (tx) => {
+  const first = async (tx: Queries): Promise<void> => {
     await lockOwners(tx);
     if (await hasOwnerRow(tx)) throw new AppError("setup_link_gone");
     await call.alongside?.(tx);
-  });
+  };
+  return createUser(room, { input: { ...call.input, isOwner: true }, by: call.by, first });
 }
 
 async function changeUser(room: Room, idOrEmail: string, change: UserChange, by: Actor): Promise<User> {

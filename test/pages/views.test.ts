@@ -23,6 +23,7 @@ const german = catalogues.choose({ uiLocales: "de" });
 
 const app = { id: "notes", name: "Harbor Notes", host: "notes.example", url: "https://notes.example/" };
 const user = { name: "Maya Lindqvist", email: "maya@lindqvist.example" };
+const form = { uid: "u1", csrf: "token", app };
 const step = { uid: "u1", csrf: "token", app, user };
 const scope = { name: "read:documents", title: "Read", help: "Titles and text.", isOptional: false, isChecked: true };
 const groups = [
@@ -33,6 +34,32 @@ const at = new Date("2026-11-22T04:31:00Z");
 const server = { issuer: "https://id.example", discoveryUrl: "https://id.example/.well-known/openid-configuration" };
 const failure = { code: "request_refused", status: 400, errorId: "er_1", at };
 const developer = { error: "invalid_request", description: "The request lacks a parameter.", clientId: "notes" };
+
+const lists = {
+  hasPassword: true,
+  sessions: [
+    { id: "s1", isThis: true, device: "Firefox, Windows", network: "192.0.2.7", since: at, seen: at },
+    { id: "s2", isThis: false, device: "Safari, iPhone", network: undefined, since: at, seen: at },
+  ],
+  apps: [
+    {
+      ...{ clientId: "notes", name: "Harbor Notes", host: "notes.example", since: at, usedAt: at },
+      groups: [
+        { resource: "", scopes: ["openid"] },
+        { resource: "https://api.example", scopes: ["read:things"] },
+      ],
+    },
+  ],
+  events: [
+    { name: "sign_in.succeeded", at, address: "192.0.2.7" },
+    { name: "user.created", at, address: undefined },
+  ],
+  logouts: ["queued", "delivered", "failed"].map((state) => ({ name: "Harbor Notes", state, at })),
+  languageCodes: [
+    { code: "de", label: "Deutsch" },
+    { code: "en", label: "English" },
+  ],
+};
 
 /** Each view in every state that changes what it shows. */
 const samples: readonly (readonly [string, Locals])[] = [
@@ -52,8 +79,57 @@ const samples: readonly (readonly [string, Locals])[] = [
   ["oidc/logout", { action: "/logout/confirm", xsrf: "token" }],
   ["oidc/logout-done", { app }],
   ["oidc/logout-done", {}],
-  ["account/home", { ...server, user: { ...user, isEmailVerified: true }, csrf: "token", signedInAt: at }],
-  ["account/home", { ...server, user: { email: user.email, isEmailVerified: false }, csrf: "token" }],
+  ["account/home", { ...server, user: { ...user, isEmailVerified: true }, csrf: "token", ...lists }],
+  ["account/home", { ...server, user: { email: user.email, isEmailVerified: false }, csrf: "token", done: "app" }],
+  ["account/activity", { events: lists.events }],
+  ["account/activity", { events: [] }],
+  ["account/mailbox", { mails: [{ to: "a@b.example", subject: "S", text: "T", link: "https://id.example/x", at }] }],
+  ["account/mailbox", { mails: [] }],
+  ["account/password", { csrf: "token", email: user.email, minimum: 15 }],
+  ["account/password", { csrf: "token", email: user.email, currentError: "x", passwordError: "y" }],
+  ["account/email", { csrf: "token", current: user.email }],
+  ["account/email", { csrf: "token", current: user.email, email: "a@", error: "x" }],
+  ["account/email-sent", { email: user.email }],
+  ["account/email-confirm", { csrf: "token", action: "/account/email/confirm/x", email: user.email }],
+  ["account/email-done", { email: user.email }],
+  [
+    "account/profile",
+    {
+      csrf: "token",
+      fields: ["name", "website", "birthdate"].map((name) => ({ name, value: "x", isFaulty: name !== "name" })),
+    },
+  ],
+  ["account/delete", { csrf: "token", email: user.email, days: 7 }],
+  ["account/delete", { csrf: "token", email: user.email, days: 7, error: "x" }],
+  ["account/delete-asked", { deleteAt: at }],
+  ["account/signup-check", { csrf: "token", email: user.email, againUrl: "/signup" }],
+  ["account/signup-check", { csrf: "token", email: user.email, againUrl: "/signup", error: "over" }],
+  ["account/signup-continue", { csrf: "token", email: user.email, appName: app.name }],
+  ["account/signup-continue", { csrf: "token", email: user.email }],
+  ["account/signup-link", { csrf: "token", action: "/sign-up/x", email: user.email, isOwn: true }],
+  ["account/signup-link", { csrf: "token", action: "/sign-up/x", email: user.email, isOwn: false, error: "wrong" }],
+  ["account/signup-done", { email: user.email, continueUrl: "/authorize?x=y", appName: app.name }],
+  ["account/recover", { csrf: "token" }],
+  ["account/recover", { csrf: "token", email: "a@", from: "u1", error: "x" }],
+  ["account/recover-sent", {}],
+  ["account/recover-reset", { csrf: "token", action: "/recover/x", email: user.email, minimum: 15 }],
+  ["account/recover-reset", { csrf: "token", action: "/recover/x", email: user.email, error: "x" }],
+  ["account/recover-done", { continueUrl: "/account" }],
+  ["account/not-me", { csrf: "token", action: "/not-me/x" }],
+  ["account/not-me-done", {}],
+  [
+    "interactions/signup",
+    { ...form, minimum: 15, termsUrl: "https://id.example/t", privacyUrl: "https://id.example/p" },
+  ],
+  ["interactions/signup", { ...form, invited: user.email, error: "login_throttled" }],
+  [
+    "interactions/signup",
+    {
+      ...form,
+      termsUrl: "https://id.example/t",
+      errors: ["name", "email", "password", "terms"].map((field) => ({ field, text: "x" })),
+    },
+  ],
   ["account/home", server],
   ["console/setup", { csrf: "token", token: "one-time" }],
   [

@@ -1,0 +1,129 @@
+/** SQL of the mails. */
+import type { Queries } from "../store/db.ts";
+
+export type MailState = "queued" | "sent" | "failed";
+
+export type MailRow = {
+  readonly id: string;
+  readonly template: string;
+  readonly language: string;
+  readonly recipient: string;
+  readonly sealed_values: string | null;
+  readonly state: MailState;
+  readonly attempts: number;
+  readonly due_at: Date;
+  readonly expires_at: Date;
+  readonly sent_at: Date | null;
+  readonly error: string | null;
+  readonly created_at: Date;
+};
+
+const COLUMNS =
+  "id, template, language, recipient, sealed_values, state, attempts, due_at, expires_at, sent_at, error, created_at";
+
+/** A cause that was written down before writes nothing. */
+export async function insertMail(
+  tx: Queries,
+  mail: Pick<MailRow, "id" | "template" | "language" | "recipient" | "expires_at" | "created_at"> & {
+    readonly cause: string | null;
+    readonly user_id: string | null;
+    readonly sealed_values: string;
+  },
+): Promise<void> {
+  await tx.query(
+    `insert into mails (id, cause, template, language, recipient, user_id, sealed_values, state, due_at, expires_at, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, 'queued', $9, $8, $9) on conflict (cause) do nothing`,
+    [
+      mail.id,
+      mail.cause,
+      mail.template,
+      mail.language,
+      mail.recipient,
+      mail.user_id,
+      mail.sealed_values,
+      mail.expires_at,
+      mail.created_at,
+    ],
+  );
+}
+
+/** Takes due mails for this process alone: until `leaseEndsAt` nobody else looks at them, and then somebody does if we died. */
+export async function claimDue(
+  queries: Queries,
+  call: { readonly at: Date; readonly leaseEndsAt: Date; readonly limit: number },
+): Promise<readonly MailRow[]> {
+  return queries.query<MailRow>(
+    `update mails set attempts = attempts + 1, due_at = $2 where id in (
+       select id from mails where state = 'queued' and due_at <= $1 order by due_at limit $3 for update skip locked
+     ) returning ${COLUMNS}`,
+    [call.at, call.leaseEndsAt, call.limit],
+  );
+}
+
+/** What it said goes with it. */
+export async function markSent(queries: Queries, id: string, at: Date): Promise<void> {
+  await queries.query(
+    "update mails set state = 'sent', sent_at = $2, sealed_values = null, error = null where id = $1",
+    [id, at],
+  );
+}
+
+export async function markLate(queries: Queries, id: string, late: { dueAt: Date; error: string }): Promise<void> {
+  await queries.query("update mails set due_at = $2, error = $3 where id = $1 and state = 'queued'", [
+    id,
+    late.dueAt,
+    late.error,
+  ]);
+}
+
+export async function markFailed(queries: Queries, id: string, error: string): Promise<void> {
+  await queries.query("update mails set state = 'failed', error = $2 where id = $1 and state = 'queued'", [id, error]);
+}
+
+export async function selectMails(
+  queries: Queries,
+  filter: { readonly state: MailState | undefined; readonly limit: number },
+): Promise<readonly MailRow[]> {
+  return queries.query<MailRow>(
+    `select ${COLUMNS} from mails where ($1::text is null or state = $1) order by created_at desc, id limit $2`,
+    [filter.state ?? null, filter.limit],
+  );
+}
+
+/** Back into the queue, as long as it still says something true. Returns the ids. */
+export async function requeue(
+  queries: Queries,
+  call: { readonly id: string | undefined; readonly at: Date },
+): Promise<readonly string[]> {
+  const rows = await queries.query<{ id: string }>(
+    `update mails set state = 'queued', due_at = $2, attempts = 0
+     where ($1::uuid is null or id = $1::uuid) and state in ('failed', 'queued') and expires_at > $2 and sealed_values is not null
+     returning id`,
+    [call.id ?? null, call.at],
+  );
+  return rows.map(({ id }) => id);
+}
+
+export async function countWaiting(queries: Queries, at: Date): Promise<{ waiting: number; oldestSeconds: number }> {
+  const [row] = await queries.query<{ waiting: number; oldest: number | null }>(
+    `select count(*)::int as waiting, extract(epoch from $1::timestamptz - min(created_at))::float as oldest
+     from mails where state = 'queued'`,
+    [at],
+  );
+  return { waiting: row?.waiting ?? 0, oldestSeconds: row?.oldest ?? 0 };
+}
+
+/** What a mail that was given up said is of no use once it has ended; the whole row goes later. */
+export async function deleteOld(queries: Queries, call: { at: Date; before: Date; limit: number }): Promise<number> {
+  await queries.query(
+    "update mails set sealed_values = null where sealed_values is not null and state <> 'queued' and expires_at <= $1",
+    [call.at],
+  );
+  const rows = await queries.query(
+    `delete from mails where id in (
+       select id from mails where state <> 'queued' and created_at < $1 order by created_at limit $2 for update skip locked
+     ) returning 1`,
+    [call.before, call.limit],
+  );
+  return rows.length;
+}

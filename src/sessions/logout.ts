@@ -1,0 +1,104 @@
+/** Logout notices: which apps must hear that a person was signed out, written with what ends the sessions, and whether they have heard. */
+import { now, secondsAfter } from "../clock.ts";
+import { newId } from "../secrets.ts";
+import type { Db, Queries } from "../store/db.ts";
+import type { GrantStore, SessionRecord } from "../store/grants.ts";
+import * as sql from "./queries.ts";
+
+export type { LogoutState } from "./queries.ts";
+
+export interface LogoutNotice {
+  readonly id: string;
+  readonly clientId: string;
+  readonly userId: string;
+  readonly sid: string | undefined;
+  readonly state: sql.LogoutState;
+  readonly attempts: number;
+  readonly error: string | undefined;
+  readonly dueAt: Date;
+  readonly createdAt: Date;
+  readonly deliveredAt: Date | undefined;
+}
+
+export interface Logouts {
+  /** Before the sessions of a user end, or one session by its uid: in the transaction of what ends them. */
+  note(tx: Queries, ended: { readonly kind: "user" | "session"; readonly id: string }): Promise<void>;
+  /** Takes what is due for this process alone; `settle` says what became of it. */
+  claim(limit: number): Promise<readonly LogoutNotice[]>;
+  settle(notice: LogoutNotice, failure: string | undefined): Promise<sql.LogoutState>;
+  list(
+    of: { readonly userId: string } | { readonly clientId: string },
+    limit: number,
+  ): Promise<readonly LogoutNotice[]>;
+  sweep(limit: number): Promise<number>;
+}
+
+/** Sessions of one person; more are ended with the others, and their apps find out at the next refresh. */
+const SESSIONS_MAX = 200;
+const LEASE_SECONDS = 60;
+/** An app that restarts is back in seconds; one that is down for a day hears of it when it asks for tokens. */
+const PAUSE_SECONDS = [2, 5, 30, 120, 600, 1800, 3600] as const;
+const ATTEMPTS_MAX = 30;
+const KEPT_SECONDS = 30 * 86_400;
+
+export function createLogouts(options: {
+  readonly db: Db;
+  /** Opened when it is first needed. */
+  readonly store: () => Promise<GrantStore>;
+  /** Whether the app has an address for it. */
+  readonly isTold: (clientId: string) => Promise<boolean>;
+}): Logouts {
+  const { db } = options;
+  return {
+    async note(tx, { kind, id }) {
+      const grants = await options.store();
+      const records =
+        kind === "user"
+          ? await grants.sessions.list({ userId: id }, SESSIONS_MAX)
+          : [await grants.sessions.findByUid(id)].filter((found) => found !== undefined);
+      for (const { userId, clientId, sid } of records.flatMap(signInsOf)) {
+        if (!(await options.isTold(clientId))) continue;
+        await sql.insertLogout(tx, { id: newId(), client_id: clientId, user_id: userId, sid, created_at: now() });
+      }
+    },
+    async claim(limit) {
+      const leaseEndsAt = secondsAfter(now(), LEASE_SECONDS);
+      return (await sql.claimLogouts(db, { at: now(), leaseEndsAt, limit })).map(toNotice);
+    },
+    async settle(notice, failure) {
+      const isOver = failure !== undefined && notice.attempts >= ATTEMPTS_MAX;
+      const state = failure === undefined ? "delivered" : isOver ? "failed" : "queued";
+      const pause = PAUSE_SECONDS[Math.min(notice.attempts, PAUSE_SECONDS.length) - 1] ?? 3600;
+      const at = state === "queued" ? secondsAfter(now(), pause) : now();
+      await sql.settleLogout(db, notice.id, { state, at, error: failure ?? null });
+      return state;
+    },
+    list: async (of, limit) => (await sql.selectLogouts(db, { ...of, limit })).map(toNotice),
+    sweep: (limit) => sql.deleteOldLogouts(db, secondsAfter(now(), -KEPT_SECONDS), limit),
+  };
+}
+
+function signInsOf(record: SessionRecord): readonly { userId: string; clientId: string; sid: string | null }[] {
+  const userId = record.fields["accountId"];
+  if (typeof userId !== "string") return [];
+  return Object.entries(record.authorizations).map(([clientId, { sid }]) => ({
+    userId,
+    clientId,
+    sid: typeof sid === "string" ? sid : null,
+  }));
+}
+
+function toNotice(row: sql.LogoutRow): LogoutNotice {
+  return {
+    id: row.id,
+    clientId: row.client_id,
+    userId: row.user_id,
+    sid: row.sid ?? undefined,
+    state: row.state,
+    attempts: row.attempts,
+    error: row.error ?? undefined,
+    dueAt: row.due_at,
+    createdAt: row.created_at,
+    deliveredAt: row.delivered_at ?? undefined,
+  };
+}

@@ -1,0 +1,471 @@
+/** People come and go, over HTTP and real SMTP: sign-up, recovery, change of address, apps, sessions, deletion. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as openid from "openid-client";
+import { type Answer, type Client, engines } from "../support.ts";
+import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, signIn, title, tokensOf } from "./journey.ts";
+import { startMailServer } from "./mailbox.ts";
+
+const NEW_PASSWORD = "seven quiet harbours wait";
+const mail = await startMailServer();
+const journeys = new Map<string, Promise<Journey>>();
+/** One server per engine; each test has its own forwarded address, so that limits of networks do not meet. */
+function journeyOn(engine: "redis" | "postgres"): Promise<Journey> {
+  const known =
+    journeys.get(engine) ??
+    beginJourney(engine, { SMTP_URL: mail.url, TRUST_PROXY: "1", TERMS_URL: "https://id.example/terms" });
+  journeys.set(engine, known);
+  return known;
+}
+let lastAddress = 0;
+function browserOf(journey: Journey): { browser: Client; headers: Record<string, string> } {
+  lastAddress += 1;
+  const headers = { "x-forwarded-for": `198.18.${lastAddress >> 8}.${lastAddress & 255}` };
+  return { browser: journey.client(), headers };
+}
+
+async function authorizeUrl(journey: Journey, parameters: Record<string, string> = {}) {
+  const verifier = openid.randomPKCECodeVerifier();
+  const url = openid.buildAuthorizationUrl(await journey.party(journey.web), {
+    redirect_uri: CALLBACK,
+    scope: "openid email",
+    code_challenge: await openid.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: "S256",
+    state: "st-1",
+    ...parameters,
+  });
+  return { url, verifier };
+}
+
+/** Along redirects with the headers of this browser, which names itself in every request. */
+async function walk(browser: Client, answer: Answer, headers: Record<string, string>): Promise<Answer> {
+  let at = answer;
+  while (at.location?.startsWith(new URL(at.url).origin) === true) at = await browser.get(at.location, headers);
+  return at;
+}
+
+async function enter(
+  journey: Journey,
+  { browser, headers }: { browser: Client; headers: Record<string, string> },
+  { email = EMAIL, password = PASSWORD } = {},
+): Promise<Answer> {
+  const page = await walk(browser, await browser.get(`${journey.issuer}/account/sign-in?to=home`, headers), headers);
+  return walk(browser, await browser.submit(page, { email, password }, { headers, match: 'name="password"' }), headers);
+}
+
+for (const { engine, skip } of await engines()) {
+  const on = (name: string): string => `${name} (${engine})`;
+
+  test(on("sign-up by prompt=create, the code from the mail, and on to the app with a code"), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const { browser, headers } = browserOf(journey);
+    const { url, verifier } = await authorizeUrl(journey, { prompt: "create" });
+    let page = await browser.follow(await browser.get(url.href, headers));
+    assert.match(title(page), /Create an account/);
+    page = await browser.submit(
+      page,
+      { name: "Nora", email: "Nora@New.example", password: NEW_PASSWORD, terms: "yes" },
+      { headers, match: 'name="password"' },
+    );
+    page = await browser.follow(page);
+    assert.match(title(page), /mailbox/);
+    const letter = await mail.next("Nora@new.example");
+    assert.match(letter.code, /^\d{4} \d{4}$/);
+    assert.match(letter.link, new RegExp(`^${journey.issuer}/sign-up/[A-Za-z0-9_-]{43}$`));
+    assert.ok(letter.html.includes(letter.link) && !/<(img|link|script)\b/i.test(letter.html));
+    assert.equal(
+      await journey.service.users.findByEmail("nora@new.example"),
+      undefined,
+      "nobody exists before the proof",
+    );
+    page = await browser.submit(page, { code: "0000 0000" }, { headers, match: 'name="code"' });
+    assert.equal(page.status, 400);
+    page = await browser.follow(await browser.submit(page, { code: letter.code }, { headers, match: 'name="code"' }));
+    assert.ok(page.text.includes('value="allow"'), title(page));
+    page = await browser.follow(await browser.submit(page, { decision: "allow" }, { headers, match: 'value="allow"' }));
+    const tokens = await openid.authorizationCodeGrant(await journey.party(journey.web), new URL(page.location ?? ""), {
+      pkceCodeVerifier: verifier,
+      expectedState: "st-1",
+    });
+    const user = await journey.service.users.findByEmail("nora@new.example");
+    assert.equal(tokens.claims()?.sub, user?.id);
+    assert.equal(user?.isEmailVerified, true);
+    assert.equal(user?.claims.name, "Nora");
+    const [row] = await journey.service.db.query<{ terms: { terms: string } }>(
+      "select terms from users where id = $1",
+      [user?.id ?? ""],
+    );
+    assert.equal(row?.terms.terms, "https://id.example/terms");
+    assert.deepEqual(user?.roles, []);
+  });
+
+  test(on(
+    "T-MAIL-6: the link in another browser asks for the password, verifies, signs nobody in there, and the first browser goes on",
+  ), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const { browser, headers } = browserOf(journey);
+    const { url } = await authorizeUrl(journey, { prompt: "create" });
+    let page = await browser.follow(await browser.get(url.href, headers));
+    page = await browser.follow(
+      await browser.submit(
+        page,
+        { email: "olof@new.example", password: NEW_PASSWORD, terms: "yes" },
+        { headers, match: 'name="password"' },
+      ),
+    );
+    const { link } = await mail.next("olof@new.example");
+    const other = browserOf(journey);
+    let there = await other.browser.get(link, other.headers);
+    assert.equal(there.status, 200);
+    assert.equal(there.headers["referrer-policy"], "no-referrer");
+    assert.equal(
+      await journey.service.users.findByEmail("olof@new.example"),
+      undefined,
+      "T-MAIL-2: opening it verifies nothing",
+    );
+    there = await other.browser.submit(there, { password: "not the right password" }, { headers: other.headers });
+    assert.equal(there.status, 401);
+    there = await other.browser.submit(there, { password: NEW_PASSWORD }, { headers: other.headers });
+    assert.equal(there.status, 200);
+    assert.match(there.text, /Continue to Harbor Notes/);
+    assert.match((await other.browser.get(`${journey.issuer}/account`)).text, /Nobody is signed in/);
+    page = await browser.follow(await browser.submit(page, {}, { headers, match: "/signup/continue" }));
+    assert.ok(page.text.includes('value="allow"'), title(page));
+    assert.equal((await other.browser.get(link)).status, 200, "the page says that it is proven");
+  });
+
+  test(on(
+    "T-ENUM-3: an address that has an account gets the same pages; its owner gets a mail that says so, and no code fits",
+  ), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const mask = (text: string, email: string): string =>
+      text
+        .replaceAll(email, "EMAIL")
+        .replace(/name="csrf" value="[^"]+"/g, "CSRF")
+        .replace(/\/interaction\/[\w-]+/g, "UID");
+    const walk = async (email: string) => {
+      const { browser, headers } = browserOf(journey);
+      const first = await browser.follow(await browser.get(`${journey.issuer}/signup`, headers));
+      const sent = await browser.submit(
+        first,
+        { email, password: NEW_PASSWORD, terms: "yes" },
+        { headers, match: 'name="password"' },
+      );
+      const page = await browser.follow(sent);
+      const wrong = await browser.submit(page, { code: "1234 5678" }, { headers, match: 'name="code"' });
+      return [sent.status, page.status, mask(page.text, email), wrong.status, mask(wrong.text, email)];
+    };
+    const [taken, free] = [await walk(EMAIL), await walk("maya2@lindqvist.example")];
+    assert.deepEqual(taken, free);
+    const letter = await mail.next(EMAIL, /already/);
+    assert.equal(letter.code, "");
+    await mail.next("maya2@lindqvist.example");
+    assert.equal((await journey.service.users.list({ limit: 200, query: "maya" })).users.length, 1);
+  });
+
+  test(on(
+    "T-REG-1, T-REG-2, T-REG-3, T-REG-5, T-REG-7: a bad address or name is a 400 page, a field twice is refused, a role among the fields is ignored",
+  ), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const { browser, headers } = browserOf(journey);
+    const page = await browser.follow(await browser.get(`${journey.issuer}/signup`, headers));
+    const bad = [
+      { email: "no address" },
+      { email: `${"x".repeat(310)}@new.example` },
+      { email: "a@new.example\r\nBcc: all@new.example" },
+      { email: "ok@new.example", name: "a\r\nBcc: all@new.example" },
+      { email: "ok@new.example", password: "passwordpassword" },
+      { email: "ok@new.example", password: "x".repeat(2000) },
+      { email: "ok@new.example", terms: "" },
+    ];
+    for (const fields of bad) {
+      const answer = await browser.submit(
+        page,
+        { password: NEW_PASSWORD, terms: "yes", ...fields },
+        { headers, match: 'name="password"' },
+      );
+      assert.equal(answer.status, 400, JSON.stringify(fields).slice(0, 80));
+    }
+    const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? "";
+    const uid = /\/interaction\/([\w-]+)\/signup/.exec(page.text)?.[1] ?? "";
+    const twice = await browser.post(
+      `${journey.issuer}/interaction/${uid}/signup`,
+      [
+        ["csrf", csrf],
+        ["email", "a@new.example"],
+        ["email", "b@new.example"],
+      ],
+      headers,
+    );
+    assert.equal(twice.status, 400);
+    const assigned = await browser.submit(
+      page,
+      {
+        email: "mass@new.example",
+        password: NEW_PASSWORD,
+        terms: "yes",
+        name: "<b>M</b>",
+        role: "owner",
+        email_verified: "true",
+        is_owner: "true",
+      },
+      { headers, match: 'name="password"' },
+    );
+    assert.equal(assigned.status, 303);
+    const { code, raw } = await mail.next("mass@new.example");
+    assert.ok(!/^bcc:/im.test(raw));
+    await browser.follow(
+      await browser.submit(await browser.follow(assigned), { code }, { headers, match: 'name="code"' }),
+    );
+    assert.deepEqual((await journey.service.users.findByEmail("mass@new.example"))?.roles, []);
+    const account = await browser.get(`${journey.issuer}/account`, headers);
+    assert.ok(account.text.includes("&lt;b&gt;M&lt;/b&gt;"), "T-REG-4: markup in a name is shown as text");
+  });
+
+  test(on(
+    "T-MAIL-1, T-MAIL-2, T-MAIL-4, T-RACE-8: a link works once, of two at once one, the newest ends the older, and afterwards everything has ended",
+  ), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const email = `lost-${engine}@new.example`;
+    await journey.createUser(email);
+    const device = browserOf(journey);
+    const party = await journey.party(journey.web);
+    const tokens = await tokensOf(device.browser, party, {
+      email,
+      scope: "openid offline_access",
+      parameters: { prompt: "consent" },
+      address: device.headers["x-forwarded-for"] ?? "",
+    });
+    const { browser, headers } = browserOf(journey);
+    const ask = async (): Promise<string> => {
+      const page = await browser.get(`${journey.issuer}/recover`, headers);
+      const sent = await browser.follow(await browser.submit(page, { email }, { headers }));
+      assert.match(title(sent), /mailbox/);
+      return (await mail.next(email, /new password/)).link;
+    };
+    const [older, link] = [await ask(), await ask()];
+    assert.match(link, /\/recover\/[A-Za-z0-9_-]{43}$/);
+    assert.equal((await browser.get(older, headers)).status, 404, "the newest ends the older");
+    const stored = await journey.service.db.query("select token_hash from user_links where kind = 'recover'");
+    assert.ok(!stored.some(({ token_hash }) => link.includes(String(token_hash))));
+    for (let look = 0; look < 3; look += 1) assert.equal((await browser.get(link, headers)).status, 200);
+    const page = await browser.get(link, headers);
+    assert.equal((await browser.submit(page, { password: "passwordpassword" }, { headers })).status, 400);
+    const both = await Promise.all([
+      browser.submit(page, { password: NEW_PASSWORD }, { headers }),
+      browser.submit(page, { password: NEW_PASSWORD }, { headers }),
+    ]);
+    assert.deepEqual(both.map(({ status }) => status).sort(), [200, 404]);
+    assert.equal((await browser.get(link, headers)).status, 404);
+    await assert.rejects(openid.refreshTokenGrant(party, tokens.refresh_token ?? ""), "the offline token has ended");
+    assert.match((await device.browser.get(`${journey.issuer}/account`)).text, /Nobody is signed in/);
+    assert.match((await mail.next(email, /password was changed/)).undo, /\/not-me\//);
+    const after = browserOf(journey);
+    assert.match((await enter(journey, after, { email })).text, /do not match an account/);
+    assert.match((await enter(journey, after, { email, password: NEW_PASSWORD })).text, new RegExp(email));
+  });
+
+  test(on("T-RL-6, T-ENUM-4: recovery answers the same for anybody, and one address gets three mails an hour"), {
+    skip,
+  }, async () => {
+    const journey = await journeyOn(engine);
+    const [known, disabled, unknown] = [
+      `rl-${engine}@new.example`,
+      `off-${engine}@new.example`,
+      `nobody-${engine}@new.example`,
+    ];
+    await journey.createUser(known);
+    await journey.service.users.setDisabled(await journey.createUser(disabled), true, { kind: "system" });
+    const answers = [];
+    for (const email of [known, known, known, known, known, disabled, unknown]) {
+      const { browser, headers } = browserOf(journey);
+      const page = await browser.get(`${journey.issuer}/recover`, headers);
+      const sent = await browser.submit(page, { email }, { headers });
+      answers.push([sent.status, sent.location, (await browser.follow(sent)).text.replace(/csrf" value="[^"]+"/g, "")]);
+    }
+    for (const answer of answers) assert.deepEqual(answer, answers[0]);
+    for (let count = 0; count < 3; count += 1) await mail.next(known);
+    assert.match((await mail.next(disabled)).subject, /^No /);
+    assert.match((await mail.next(unknown)).subject, /^No /);
+    assert.equal(mail.countTo(known), 3);
+  });
+
+  test(on(
+    "T-MAIL-7, T-SESS-9, T-HOST-2: a new address wants a fresh sign-in, tells the old one, stays until proven, and can be undone from the old mailbox",
+  ), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const [email, next] = [`old-${engine}@new.example`, `next-${engine}@new.example`];
+    const id = await journey.createUser(email);
+    const { browser, headers } = browserOf(journey);
+    await enter(journey, { browser, headers }, { email });
+    const page = await browser.get(`${journey.issuer}/account/email`, headers);
+    assert.match(title(page), /Change your e-mail/);
+    const sent = await browser.submit(
+      page,
+      { email: next },
+      { headers: { ...headers, "x-forwarded-host": "evil.example" } },
+    );
+    assert.equal(sent.status, 200);
+    const told = await mail.next(email, /new address/);
+    const { link } = await mail.next(next);
+    assert.ok(link.startsWith(`${journey.issuer}/account/email/confirm/`));
+    assert.ok(told.undo.startsWith(`${journey.issuer}/not-me/`));
+    assert.equal((await journey.service.users.find(id))?.email, email);
+    const elsewhere = browserOf(journey);
+    const confirm = await elsewhere.browser.get(link, elsewhere.headers);
+    assert.equal((await journey.service.users.find(id))?.email, email, "opening it changes nothing");
+    assert.equal((await elsewhere.browser.submit(confirm, {}, { headers: elsewhere.headers })).status, 200);
+    const changed = await journey.service.users.find(id);
+    assert.equal(changed?.email, next);
+    assert.equal(changed?.isEmailVerified, true);
+    const undo = (await mail.next(email, /was changed/)).undo;
+    const victim = browserOf(journey);
+    const secure = await victim.browser.get(undo, victim.headers);
+    assert.equal((await journey.service.users.find(id))?.email, next);
+    assert.equal((await victim.browser.submit(secure, {}, { headers: victim.headers })).status, 200);
+    const restored = await journey.service.users.find(id);
+    assert.equal(restored?.email, email);
+    assert.equal(restored?.hasPassword, false);
+    assert.match((await browser.get(`${journey.issuer}/account`)).text, /Nobody is signed in/);
+    assert.match((await mail.next(email, /Set a new password/)).link, /\/recover\//);
+  });
+
+  test(on(
+    "T-PW-6, T-LOGIN-8: a change of password wants the current one, a wrong one counts like at the sign-in, and the right one signs out everywhere",
+  ), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const email = `pw-${engine}@new.example`;
+    await journey.createUser(email);
+    const { browser, headers } = browserOf(journey);
+    await enter(journey, { browser, headers }, { email });
+    const page = await browser.get(`${journey.issuer}/account/password`, headers);
+    for (let attempt = 0; attempt < 5; attempt += 1)
+      assert.equal(
+        (await browser.submit(page, { current: "not the right password", password: NEW_PASSWORD }, { headers })).status,
+        403,
+      );
+    assert.equal((await browser.submit(page, { current: PASSWORD, password: NEW_PASSWORD }, { headers })).status, 429);
+    const fresh = browserOf(journey);
+    const email2 = `pw2-${engine}@new.example`;
+    await journey.createUser(email2);
+    await enter(journey, fresh, { email: email2 });
+    const form = await fresh.browser.get(`${journey.issuer}/account/password`, fresh.headers);
+    assert.equal(
+      (await fresh.browser.submit(form, { password: NEW_PASSWORD }, { headers: fresh.headers })).status,
+      403,
+      "without the current one",
+    );
+    assert.equal(
+      (await fresh.browser.submit(form, { current: PASSWORD, password: NEW_PASSWORD }, { headers: fresh.headers }))
+        .status,
+      303,
+    );
+    await mail.next(email2, /password was changed/);
+    assert.match((await fresh.browser.get(`${journey.issuer}/account`)).text, /Nobody is signed in/);
+  });
+
+  test(on(
+    "T-CONS-5: an app that is revoked on the account page has no working token left and asks for consent again",
+  ), { skip }, async () => {
+    const journey = await journeyOn(engine);
+    const email = `apps-${engine}@new.example`;
+    await journey.createUser(email);
+    const { browser, headers } = browserOf(journey);
+    const party = await journey.party(journey.web);
+    const options = {
+      email,
+      scope: "openid offline_access",
+      parameters: { prompt: "consent" },
+      address: headers["x-forwarded-for"] ?? "",
+    };
+    const tokens = await tokensOf(browser, party, options);
+    const page = await browser.get(`${journey.issuer}/account`, headers);
+    assert.match(page.text, /Harbor Notes/);
+    assert.match(page.text, /offline_access/);
+    const done = await browser.follow(await browser.submit(page, {}, { headers, match: "/account/apps/revoke" }));
+    assert.match(done.text, /No app has access/);
+    await assert.rejects(openid.refreshTokenGrant(party, tokens.refresh_token ?? ""));
+    await assert.rejects(openid.fetchUserInfo(party, tokens.access_token, openid.skipSubjectCheck));
+    const again = await signIn(browser, party, { email, address: headers["x-forwarded-for"] ?? "" });
+    assert.ok(
+      again.pages.some((one) => /Allow/.test(one)),
+      again.pages.join(),
+    );
+  });
+
+  test(on("a session elsewhere is listed with its device, ended by one press, and signing out everywhere ends all"), {
+    skip,
+  }, async () => {
+    const journey = await journeyOn(engine);
+    const email = `two-${engine}@new.example`;
+    await journey.createUser(email);
+    const [here, there] = [browserOf(journey), browserOf(journey)];
+    await enter(
+      journey,
+      {
+        browser: here.browser,
+        headers: { ...here.headers, "user-agent": "Mozilla/5.0 (Windows NT 10.0) Firefox/140.0" },
+      },
+      { email },
+    );
+    await enter(
+      journey,
+      {
+        browser: there.browser,
+        headers: { ...there.headers, "user-agent": "Mozilla/5.0 (iPhone) Version/18 Safari/605" },
+      },
+      { email },
+    );
+    const notice = await mail.next(email, /New sign-in/);
+    assert.match(notice.text, /iPhone/);
+    const page = await here.browser.get(`${journey.issuer}/account`, here.headers);
+    assert.match(page.text, /Safari, iPhone/);
+    assert.match(page.text, /Firefox, Windows/);
+    const foreign = await here.browser.post(
+      `${journey.issuer}/account/sessions/end`,
+      { session: "x", csrf: "y" },
+      here.headers,
+    );
+    assert.equal(foreign.status, 403);
+    await here.browser.submit(page, {}, { headers: here.headers, match: "/account/sessions/end" });
+    assert.match((await there.browser.get(`${journey.issuer}/account`)).text, /Nobody is signed in/);
+    assert.match((await here.browser.get(`${journey.issuer}/account`)).text, new RegExp(email));
+    await here.browser.submit(
+      await here.browser.get(`${journey.issuer}/account`),
+      {},
+      { headers: here.headers, match: "/account/sessions/end-all" },
+    );
+    assert.match((await here.browser.get(`${journey.issuer}/account`)).text, /Nobody is signed in/);
+  });
+
+  test(on("T-NORM-5: deletion waits, signing in takes it back; once done, the same address is somebody new"), {
+    skip,
+  }, async () => {
+    const journey = await journeyOn(engine);
+    const email = `gone-${engine}@new.example`;
+    const id = await journey.createUser(email);
+    const { browser, headers } = browserOf(journey);
+    await enter(journey, { browser, headers }, { email });
+    const data = await browser.get(`${journey.issuer}/account/data`, headers);
+    assert.equal(data.json()["email"], email);
+    assert.ok(!data.text.includes("argon2"));
+    const ask = async () => {
+      const page = await browser.get(`${journey.issuer}/account/delete`, headers);
+      assert.equal((await browser.submit(page, { email: "another@new.example" }, { headers })).status, 400);
+      assert.equal((await browser.submit(page, { email }, { headers })).status, 200);
+      await mail.next(email, /will be deleted/);
+    };
+    await ask();
+    assert.ok((await journey.service.users.find(id))?.deleteAt !== undefined);
+    assert.equal(await journey.service.deletions.sweep(10), 0, "the wait is not over");
+    await enter(journey, { browser, headers }, { email });
+    await mail.next(email, /stays/);
+    assert.equal((await journey.service.users.find(id))?.deleteAt, undefined);
+    await ask();
+    await journey.service.db.query("update users set delete_at = created_at where id = $1", [id]);
+    await journey.service.deletions.sweep(10);
+    assert.equal(await journey.service.users.find(id), undefined);
+    await mail.next(email, /is deleted/);
+    assert.notEqual(await journey.createUser(email), id);
+  });
+}
