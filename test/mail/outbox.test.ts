@@ -1,0 +1,137 @@
+/** The outbox against a real mail server: written with its cause, sent once by whoever is first, again after a failure, given up in the end. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runCommand } from "../../src/commands.ts";
+import { createLog } from "../../src/log.ts";
+import { mailCommands } from "../../src/mail/commands.ts";
+import { createMails } from "../../src/mail/message.ts";
+import { createOutbox, pauseSeconds } from "../../src/mail/outbox.ts";
+import { smtpTransport } from "../../src/mail/transport.ts";
+import { loadAssets } from "../../src/pages/assets.ts";
+import { loadTexts } from "../../src/pages/texts.ts";
+import { createViews } from "../../src/pages/views.ts";
+import { openDb } from "../../src/store/db.ts";
+import { createVault } from "../../src/vault.ts";
+import { startMailServer } from "../flows/mailbox.ts";
+import { atEnd, testDatabase } from "../support.ts";
+
+const VIEWS = fileURLToPath(new URL("../../views", import.meta.url));
+const lines: string[] = [];
+const log = createLog({ level: "debug", pretty: false, sink: { write: (line) => void lines.push(line) } });
+const server = await startMailServer();
+const { connection } = await testDatabase();
+const db = openDb({ connection, max: 4, log });
+atEnd(() => db.close());
+const vault = createVault([Buffer.alloc(32, 7)]);
+const mails = createMails({ db, vault });
+const results: string[] = [];
+const SECRET = "https://id.example/recover/the-secret-of-the-link";
+
+function outboxTo(url: string) {
+  const transport = smtpTransport({
+    url,
+    from: "no-reply@id.example",
+    brandName: "Northwind",
+    issuer: "https://id.example",
+  });
+  atEnd(async () => transport.close());
+  const views = createViews({
+    ...{ viewsDir: VIEWS, assets: loadAssets(VIEWS), brand: { name: "Northwind" } },
+    ...{ issuerHost: "id.example", isDevelopment: false },
+  });
+  const words = { views, catalogues: loadTexts(VIEWS), brandName: "Northwind", issuer: "https://id.example" };
+  return createOutbox({ db, vault, log, words, transport, onResult: (result) => void results.push(result) });
+}
+const outbox = outboxTo(server.url);
+
+const mailTo = (to: string, more = {}) =>
+  ({ template: "recover", language: "en", to, values: { link: SECRET }, ...more }) as const;
+const queue = (to: string, more = {}) => db.transaction((tx) => mails.queue(tx, mailTo(to, more)));
+const rowOf = async (to: string) => (await db.query("select * from mails where recipient = $1", [to]))[0] ?? {};
+const dueNow = (to: string) => db.query("update mails set due_at = created_at where recipient = $1", [to]);
+
+async function signet(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let [out, err] = ["", ""];
+  const io = {
+    out: (text: string) => void (out += text),
+    err: (text: string) => void (err += text),
+    readStdin: async () => "",
+  };
+  const code = await runCommand(mailCommands, argv, io, (run) => run({ mails }));
+  return { code, out, err };
+}
+
+test("a mail whose cause is rolled back is never there; one cause sends one mail; what it said is sealed, and gone once it is sent", async () => {
+  await assert.rejects(
+    db.transaction(async (tx) => {
+      await mails.queue(tx, mailTo("undone@b.example"));
+      throw new Error("the cause failed");
+    }),
+  );
+  await queue("ada@b.example", { cause: "once" });
+  await queue("ada@b.example", { cause: "once" });
+  const before = await rowOf("ada@b.example");
+  assert.ok(!JSON.stringify(before).includes("the-secret"));
+  assert.equal(await outbox.flush(), 1);
+  const letter = await server.next("ada@b.example");
+  assert.equal(letter.link, SECRET);
+  assert.match(letter.raw, /^From: Northwind <no-reply@id\.example>/m);
+  assert.match(letter.raw, /^Auto-Submitted: auto-generated/m);
+  assert.equal(letter.messageId, `<${String(before["id"])}@id.example>`);
+  const after = await rowOf("ada@b.example");
+  assert.equal(after["state"], "sent");
+  assert.equal(after["sealed_values"], null);
+  assert.equal(server.countTo("undone@b.example"), 0);
+  assert.equal(await outbox.flush(), 0);
+});
+
+test("two processes at once send each mail once", async () => {
+  const others = [outboxTo(server.url), outboxTo(server.url), outbox];
+  for (let count = 0; count < 30; count += 1) await queue(`many-${count}@b.example`);
+  const sent = await Promise.all(others.map((one) => one.flush()));
+  assert.equal(
+    sent.reduce((sum, one) => sum + one, 0),
+    30,
+  );
+  for (let count = 0; count < 30; count += 1) assert.equal(server.countTo(`many-${count}@b.example`), 1);
+});
+
+test("a server that refuses for now is asked again later, one that refuses for good is not, and retry sends what was given up", async () => {
+  await queue("later@b.example");
+  server.refuseWith(451);
+  assert.equal(await outbox.flush(), 0);
+  const late = await rowOf("later@b.example");
+  assert.equal(late["state"], "queued");
+  assert.ok((late["due_at"] as Date).getTime() > Date.now());
+  assert.match(String(late["error"]), /451/);
+  server.refuseWith(550);
+  await dueNow("later@b.example");
+  await outbox.flush();
+  assert.equal((await rowOf("later@b.example"))["state"], "failed");
+  const listed = await signet("list", "--state", "failed", "--json");
+  assert.equal(JSON.parse(listed.out)[0].to, "later@b.example");
+  assert.ok(!listed.out.includes("the-secret"));
+  server.refuseWith(undefined);
+  assert.equal((await signet("retry", String(late["id"]))).code, 0);
+  assert.equal(await outbox.flush(), 1);
+  await server.next("later@b.example");
+  assert.equal((await signet("retry", String(late["id"]))).code, 1, "a mail that was sent is not sent again");
+  assert.equal((await signet("retry", "no-such-id")).code, 1);
+  assert.equal((await signet("list", "--state", "lost")).code, 2);
+  assert.match((await signet("list")).out, /KIND +TO +STATE/);
+  assert.deepEqual([...new Set(results)].sort(), ["failed", "late", "sent"]);
+});
+
+test("a mail whose link has ended is given up and says nothing any more; a server that is away costs nobody else anything", async () => {
+  await queue("ended@b.example", { expiresInSeconds: -1 });
+  assert.equal(await outbox.flush(), 0);
+  assert.equal((await rowOf("ended@b.example"))["state"], "failed");
+  await mails.sweep(100);
+  assert.equal((await rowOf("ended@b.example"))["sealed_values"], null);
+  await queue("away@b.example");
+  assert.equal(await outboxTo("smtp://127.0.0.1:1").flush(), 0);
+  assert.equal((await rowOf("away@b.example"))["state"], "queued");
+  assert.ok(pauseSeconds(1) < pauseSeconds(4) && pauseSeconds(99) === 3600);
+  assert.ok(!lines.join("").includes("the-secret"));
+});
