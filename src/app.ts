@@ -1,7 +1,7 @@
 /** The app: opens every room that commands use, in the order in which they need one another. What the server adds to it is service.ts. */
 import { join, resolve } from "node:path";
 import { type Apis, createApis } from "./apis/api.ts";
-import { record } from "./audit/event.ts";
+import { type Actor, record } from "./audit/event.ts";
 import { type Clients, createClients } from "./clients/client.ts";
 import type { Config } from "./config.ts";
 import { type Consents, createConsents } from "./consents/consent.ts";
@@ -76,6 +76,8 @@ export interface App {
   readonly emailChanges: EmailChanges;
   readonly deletions: Deletions;
   readonly letters: Letters;
+  /** Takes back what a person allowed an app, and ends what it has. */
+  revokeApp(userId: string, clientId: string, by: Actor): Promise<void>;
   /** Opens the expiring store at the first call; the app closes it. */
   openGrants(): Promise<GrantStore>;
   close(): Promise<void>;
@@ -200,12 +202,18 @@ function openPeople(parts: {
   const devices = createDevices({ db, record });
   const consents = createConsents({ db, record });
   const base = { db, letters, record, revocations };
+  const sessions = createSessions({ db, store, revocations, record });
   return {
+    sessions,
+    async revokeApp(userId: string, clientId: string, by: Actor): Promise<void> {
+      await db.transaction((tx) => consents.withdraw(tx, { userId, clientId }, by));
+      // Afterwards: a sign-in that still read the consent has its grant by now.
+      await sessions.endGrants(userId, clientId);
+    },
     mails,
     letters,
     devices,
     consents,
-    sessions: createSessions({ db, store, revocations, record }),
     signUps: createSignUps({ db, users, mails, vault, record, issuer }),
     recoveries: createRecoveries({ ...base, users, forgetDevices: devices.forgetAll }),
     emailChanges: createEmailChanges(base),

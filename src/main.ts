@@ -22,6 +22,7 @@ import { createLog, type Log } from "./log.ts";
 import { mailCommands } from "./mail/commands.ts";
 import { roleCommands } from "./roles/commands.ts";
 import type { RunningServer } from "./server.ts";
+import { peopleVerbs } from "./sign-ups/commands.ts";
 import { openDb } from "./store/db.ts";
 import { EmbeddedPostgresError } from "./store/embedded-postgres.ts";
 import { MigrationError } from "./store/migrate.ts";
@@ -31,10 +32,11 @@ import { welcome } from "./welcome.ts";
 
 /** A password or a metadata file on standard input is small. */
 const STDIN_BYTES_MAX = 1024 * 1024;
+const people: CommandGroup<App> = { ...userCommands, verbs: [...userCommands.verbs, ...peopleVerbs] };
 const GROUPS: readonly CommandGroup<App>[] = [
   clientCommands,
   apiCommands,
-  userCommands,
+  people,
   roleCommands,
   keyCommands,
   mailCommands,

@@ -262,6 +262,27 @@ function noteReuse(base: EngineBase, what: "code" | "refresh_token", reuse: Reus
     actor: { kind: "client", id: reuse.clientId, address: reuse.address, requestId: reuse.requestId },
     subject: { kind: "grant", id: sha256(reuse.grantId) },
   });
+  if (reuse.userId !== undefined) void tellOfTheft(base, { ...reuse, userId: reuse.userId });
+}
+
+/** The person hears of it, too; that the mail cannot be written changes nothing about the grant, which has ended. */
+async function tellOfTheft(base: EngineBase, reuse: Reuse & { readonly userId: string }): Promise<void> {
+  try {
+    const [user, client] = [await base.users.find(reuse.userId), await base.clients.find(reuse.clientId)];
+    if (user === undefined || user.isDisabled) return;
+    const reader = { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims };
+    await base.db.transaction((tx) =>
+      sendNotice(tx, base.letters, {
+        template: "token_theft",
+        reader,
+        values: { app: client?.name ?? reuse.clientId },
+        // One grant, one mail, however often what is left of it is tried.
+        cause: `token_theft:${sha256(reuse.grantId)}`,
+      }),
+    );
+  } catch (error) {
+    base.log.warn("a notice was not queued", { reason: error instanceof Error ? error.message : "unknown" });
+  }
 }
 
 /** Production does not begin on a Redis that may drop live tokens; one that does not answer yet is looked at by readiness when it does (T-REL-7). */
@@ -286,7 +307,7 @@ export function interactionParts(service: Service): InteractionParts {
 
 /** What the pages of an account are made of; what spans rooms in one transaction is put together here. */
 export function accountParts(service: Service): AccountParts {
-  const { config, db, users, consents, sessions, letters, transport, engine, grants, revocations } = service;
+  const { config, db, users, letters, transport, engine, grants, revocations } = service;
   return {
     ...service,
     issuer: config.issuer,
@@ -299,10 +320,7 @@ export function accountParts(service: Service): AccountParts {
       const reader = { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims };
       await db.transaction((tx) => sendNotice(tx, letters, { template: "password_changed", reader }));
     },
-    async withdrawConsent(userId, clientId, by) {
-      await db.transaction((tx) => consents.withdraw(tx, { userId, clientId }, by));
-      await sessions.endGrants(userId, clientId);
-    },
+    withdrawConsent: service.revokeApp,
     saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),
     activityOf: (userId, limit) => listOfUser(db, userId, limit),
   };

@@ -27,7 +27,13 @@ export interface Consents {
   withdraw(tx: Queries, who: { userId: string; clientId: string }, by: Actor): Promise<void>;
   /** The person goes: what was allowed goes with them. */
   forget(tx: Queries, userId: string): Promise<void>;
-  grant(who: { userId: string; clientId: string }, decisions: readonly Consent[], by: Actor): Promise<void>;
+  /** `alongside` runs in the same transaction. */
+  grant(
+    who: { userId: string; clientId: string },
+    decisions: readonly Consent[],
+    by: Actor,
+    alongside?: (tx: Queries) => Promise<void>,
+  ): Promise<void>;
 }
 
 export function createConsents(options: { db: Db; record: RecordEvent }): Consents {
@@ -45,8 +51,9 @@ export function createConsents(options: { db: Db; record: RecordEvent }): Consen
       });
     },
     forget: (tx, userId) => deleteOfUser(tx, userId),
-    grant: (who, decisions, by) =>
+    grant: (who, decisions, by, alongside) =>
       db.transaction(async (tx) => {
+        await alongside?.(tx);
         for (const decision of decisions) await upsertConsent(tx, who, decision, now());
         await record(tx, {
           name: "consent.granted",

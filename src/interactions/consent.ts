@@ -6,6 +6,7 @@ import { AppError } from "../errors.ts";
 import { claimNames, scopeOfClaim } from "../oidc/claims.ts";
 import { addTo } from "../oidc/existing-grant.ts";
 import { isOpenIdScope, splitScope } from "../scopes.ts";
+import { sendNotice } from "../users/letter.ts";
 import { actorOf, type Details, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
 
 interface AskedScope {
@@ -62,9 +63,26 @@ export async function decide(step: Step, parts: InteractionParts): Promise<void>
   const grant = await grantOf(step, parts);
   addTo(grant, decisions);
   const grantId = await grant.save();
-  await parts.consents.grant(who(step), decisions, actorOf(step));
+  await parts.consents.grant(who(step), decisions, actorOf(step), (tx) => tellOfAbsence(tx, step, parts, decisions));
   parts.metrics.consents.inc({ result: "granted" });
   await finishStep(step, parts, { consent: { grantId } });
+}
+
+/** Access for times of absence is worth a mail: whoever borrowed the browser for a minute would keep it for months. */
+async function tellOfAbsence(
+  tx: Parameters<typeof sendNotice>[0],
+  step: Step,
+  parts: InteractionParts,
+  decisions: readonly Consent[],
+): Promise<void> {
+  const { user } = step;
+  if (user === undefined || !decisions.some(({ granted }) => granted.includes("offline_access"))) return;
+  await sendNotice(tx, parts.letters, {
+    template: "offline_access",
+    reader: { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims },
+    values: { app: step.client.name },
+    language: step.texts.language,
+  });
 }
 
 async function refuse(step: Step, parts: InteractionParts): Promise<void> {

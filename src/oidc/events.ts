@@ -18,6 +18,7 @@ export interface EventOptions {
 export interface Reuse {
   readonly grantId: string;
   readonly clientId: string;
+  readonly userId?: string | undefined;
   readonly address?: string;
   readonly requestId?: string;
 }
@@ -73,8 +74,12 @@ export function listen(provider: Provider, options: EventOptions): void {
   });
 }
 
-function reuseOf(ctx: KoaContextWithOIDC, token: { readonly grantId?: string | undefined } | undefined): Reuse {
+function reuseOf(
+  ctx: KoaContextWithOIDC,
+  token: { readonly grantId?: string | undefined; readonly accountId?: string | undefined } | undefined,
+): Reuse {
   return {
+    userId: token?.accountId,
     grantId: token?.grantId ?? "",
     clientId: ctx.oidc.client?.clientId ?? "",
     address: ctx.ip,

@@ -52,14 +52,14 @@ const rowOf = async (to: string) => (await db.query("select * from mails where r
 const dueNow = (to: string) => db.query("update mails set due_at = created_at where recipient = $1", [to]);
 
 async function signet(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ["", ""];
+  const [out, err]: [string[], string[]] = [[], []];
   const io = {
-    out: (text: string) => void (out += text),
-    err: (text: string) => void (err += text),
+    out: (text: string) => void out.push(text),
+    err: (text: string) => void err.push(text),
     readStdin: async () => "",
   };
   const code = await runCommand(mailCommands, argv, io, (run) => run({ mails }));
-  return { code, out, err };
+  return { code, out: out.join(""), err: err.join("") };
 }
 
 test("a mail whose cause is rolled back is never there; one cause sends one mail; what it said is sealed, and gone once it is sent", async () => {
