@@ -139,7 +139,7 @@ for (const { engine, skip } of await engines()) {
       const masked = (page: Answer, email: string): string =>
         page.text
           .replaceAll(decodeEntities(email), "EMAIL")
-          .replace(/\/interaction\/[\w-]+/g, "")
+          .replace(/(\/interaction\/|from=)[\w-]+/g, "")
           .replace(/value="[\w.-]{40,}"/g, "");
       const unknown = "nobody@lindqvist.example";
       const pages = [];
@@ -754,6 +754,9 @@ for (const { engine, skip } of await engines()) {
         id_token_signing_alg_values_supported: ["RS256", "ES256", "EdDSA"],
         claims_parameter_supported: true,
         claim_types_supported: ["normal"],
+        prompt_values_supported: ["none", "login", "consent", "select_account", "create"],
+        backchannel_logout_supported: true,
+        backchannel_logout_session_supported: true,
         request_uri_parameter_supported: false,
         authorization_response_iss_parameter_supported: true,
         ui_locales_supported: ["en", "de"],
