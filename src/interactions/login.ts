@@ -94,7 +94,7 @@ async function noteDevice(step: Step, parts: InteractionParts, userId: string): 
     sendNotice(tx, parts.letters, {
       template: "new_device",
       reader: { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims },
-      values: { device: deviceName(userAgent), network, app: step.app?.name ?? step.client.name },
+      values: { ...deviceValue(userAgent), network, app: step.app?.name ?? step.client.name },
       language: step.texts.language,
     }),
   );
@@ -161,6 +161,12 @@ async function tryPassword(
     if (!(error instanceof AppError && error.code === "login_failed")) await attempt.abandon();
     throw error;
   }
+}
+
+/** A program that says nothing of itself has no line in the mail. */
+function deviceValue(userAgent: string): { device?: string } {
+  const device = deviceName(userAgent);
+  return device === undefined ? {} : { device };
 }
 
 /** One address that fails at many accounts tries one password on all of them. The first time in a window is worth an event. */

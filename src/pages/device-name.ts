@@ -19,12 +19,11 @@ const SYSTEMS: readonly (readonly [RegExp, string])[] = [
 ];
 const CHARS_MAX = 60;
 
-/** "Firefox, Windows"; of an unknown program the first word that it says of itself. */
-export function deviceName(userAgent: string | undefined): string {
+/** "Firefox, Windows"; of an unknown program the first word that it says of itself; undefined when it says nothing. */
+export function deviceName(userAgent: string | undefined): string | undefined {
   const text = (userAgent ?? "").slice(0, 512);
   const find = (table: readonly (readonly [RegExp, string])[]): string | undefined =>
     table.find(([pattern]) => pattern.test(text))?.[1];
   const known = [find(BROWSERS), find(SYSTEMS)].filter((part) => part !== undefined).join(", ");
-  const first = /^[A-Za-z0-9._-]+/.exec(text)?.[0] ?? "?";
-  return known === "" ? first.slice(0, CHARS_MAX) : known;
+  return known === "" ? /^[A-Za-z0-9._-]+/.exec(text)?.[0].slice(0, CHARS_MAX) : known;
 }
