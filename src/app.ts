@@ -10,7 +10,7 @@ import { createOutgoing } from "./http/outgoing.ts";
 import { createKeys, type Keys } from "./keys/administration.ts";
 import type { LongestUse } from "./keys/mac-key.ts";
 import type { Log } from "./log.ts";
-import { createMails, type Mails } from "./mail/message.ts";
+import { createMails, type Mails, SEALED_MAILS } from "./mail/message.ts";
 import { GRANT_SECONDS, REFRESH_ABSOLUTE_MAX_SECONDS, SESSION_REMEMBERED_SECONDS } from "./oidc/lifetimes.ts";
 import { FORM_SECONDS } from "./pages/csrf.ts";
 import { createRevocations, type Revocations } from "./revocations/revocation.ts";
@@ -19,7 +19,7 @@ import { createDevices, type Devices } from "./sessions/device.ts";
 import { createLogouts, type Logouts } from "./sessions/logout.ts";
 import { createSessions, type Sessions } from "./sessions/session.ts";
 import { createSetup, type Setup } from "./setup/setup.ts";
-import { createSignUps, type SignUps } from "./sign-ups/sign-up.ts";
+import { createSignUps, SEALED_CODES, type SignUps } from "./sign-ups/sign-up.ts";
 import { type Db, type DbConnection, openDb } from "./store/db.ts";
 import { type EmbeddedPostgres, openEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import type { GrantStore, RevocationSource } from "./store/grants.ts";
@@ -156,7 +156,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const apis = createApis({ db, notices, record });
     const roles = createRoles({ db, notices, record });
     const keyParts = { db, vault, notices, record, times: config.keyTimes, longestUse: LONGEST_USE };
-    const keys = createKeys({ ...keyParts, sealedPlaces: [] });
+    const keys = createKeys({ ...keyParts, sealedPlaces: [SEALED_MAILS, SEALED_CODES] });
     const setup = createSetup({ db, users, record });
     const people = openPeople({ config, db, vault, users, revocations, store: grants.open });
     return {

@@ -19,8 +19,9 @@ import { startJobs } from "./jobs.ts";
 import { createNetworkGate } from "./limits/network.ts";
 import type { Log } from "./log.ts";
 import { showError } from "./oidc/pages.ts";
+import { accountParts, interactionParts } from "./page-parts.ts";
 import { languageOf } from "./pages/language.ts";
-import { accountParts, documentOptions, followKeys, interactionParts, openService, type Service } from "./service.ts";
+import { documentOptions, followKeys, openService, type Service } from "./service.ts";
 
 /** Slow senders are cut off: headers in 10 s, the whole request in 15 s (T-REL-25). A balancer's keep-alive is shorter than ours. */
 const HEADERS_MS = 10_000;

@@ -2,22 +2,20 @@
 
 import { join } from "node:path";
 import type { Middleware } from "koa";
-import type { AccountParts } from "./account/page.ts";
 import { type App, type Closing, closeAll, LONGEST_USE, REDIS_PREFIX, ROOT_DIR } from "./app.ts";
 import { type Backlog, createBacklog } from "./audit/backlog.ts";
-import { type AuditEvent, listOfUser, record } from "./audit/event.ts";
+import { type AuditEvent, record } from "./audit/event.ts";
 import { now } from "./clock.ts";
 import { type Config, ConfigError } from "./config.ts";
 import type { ListenerOptions } from "./http/documents.ts";
 import type { HealthCheck } from "./http/management.ts";
 import { createOutgoing } from "./http/outgoing.ts";
-import type { InteractionParts } from "./interactions/step.ts";
 import { type Keyring, openKeyring } from "./keys/keyring.ts";
 import type { MacKeys } from "./keys/mac-key.ts";
 import { createLimits, type Limits } from "./limits/limit.ts";
 import type { Log } from "./log.ts";
 import { createOutbox, type Outbox } from "./mail/outbox.ts";
-import { createMailbox, type Mailbox, noTransport, smtpTransport, type Transport } from "./mail/transport.ts";
+import { createMailbox, noTransport, smtpTransport, type Transport } from "./mail/transport.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { withAccountClient } from "./oidc/account-client.ts";
 import { createAdapterFactory } from "./oidc/adapter.ts";
@@ -27,7 +25,6 @@ import { listen, type Reuse } from "./oidc/events.ts";
 import { enginePages, showError } from "./oidc/pages.ts";
 import { createPresentedJwts } from "./oidc/presented-jwt.ts";
 import { buildProvider } from "./oidc/provider.ts";
-import { createBrowser } from "./oidc/signed-in.ts";
 import { type Assets, loadAssets } from "./pages/assets.ts";
 import { type Csrf, createCsrf } from "./pages/csrf.ts";
 import { type Catalogues, loadTexts } from "./pages/texts.ts";
@@ -296,36 +293,4 @@ async function refuseEviction({ isProduction, redisUrls }: Config): Promise<void
   throw new ConfigError(
     `The configuration cannot be used:\n  - REDIS_URL leads to a Redis whose maxmemory-policy is ${policy}: it drops live tokens when it is full. Set it to noeviction`,
   );
-}
-
-/** What the pages of a sign-in are made of. */
-export function interactionParts(service: Service): InteractionParts {
-  const { config } = service;
-  const { signUp: mode, termsUrl, privacyUrl } = config;
-  return { ...service, issuer: config.issuer, signUp: { mode, termsUrl, privacyUrl }, isMailOn: isMailOn(service) };
-}
-
-/** What the pages of an account are made of; what spans rooms in one transaction is put together here. */
-export function accountParts(service: Service): AccountParts {
-  const { config, db, users, letters, transport, engine, grants, revocations } = service;
-  return {
-    ...service,
-    issuer: config.issuer,
-    browser: createBrowser({ engine, users, grants, revocations }),
-    signUpMode: config.signUp,
-    isMailOn: isMailOn(service),
-    mailbox: "list" in transport ? (transport as Mailbox).list : undefined,
-    async changePassword(userId, password, by) {
-      const user = await users.setPassword(userId, password, by);
-      const reader = { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims };
-      await db.transaction((tx) => sendNotice(tx, letters, { template: "password_changed", reader }));
-    },
-    withdrawConsent: service.revokeApp,
-    saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),
-    activityOf: (userId, limit) => listOfUser(db, userId, limit),
-  };
-}
-
-function isMailOn({ transport }: Service): boolean {
-  return transport.kind !== "none";
 }

@@ -96,7 +96,6 @@ export function createApis({ db, notices, record }: Context): Apis {
       const { identifier, scopes, ...wanted } = parseApiInput(input);
       return change(async (tx) => {
         const settings = settingsOf(wanted);
-        await checkAlgorithm(tx, settings);
         const id = await insert(tx, { identifier, ...settings });
         await sql.replaceScopes(tx, id, scopes);
         await record(tx, event("api.created", id, by, { identifier, scopes: scopes.map(({ scope }) => scope) }));
@@ -117,7 +116,6 @@ export function createApis({ db, notices, record }: Context): Apis {
         if (before.isBuiltin && Object.keys(patch as object).some((name) => name !== "token_lifetime"))
           throw new AppError("api_builtin", "Only its token_lifetime can be changed.");
         const settings = settingsOf(wanted, before);
-        await checkAlgorithm(tx, settings);
         await sql.updateApi(tx, { id, ...settings }, now());
         if (scopes !== undefined) await sql.replaceScopes(tx, id, scopes);
         const { identifier } = before;
@@ -167,13 +165,6 @@ function settingsOf(given: Omit<ApiChange, "scopes">, before?: Api): sql.ApiSett
     isScopedByRole: given.scopes_by_role ?? before?.isScopedByRole ?? false,
     hasRolesClaim: given.roles_claim ?? before?.hasRolesClaim ?? false,
   };
-}
-
-/** The keys of the usual algorithms make themselves at the first start, perhaps after the first API; one that nothing signs with would fail each token request. */
-async function checkAlgorithm(tx: Queries, { signingAlgorithm }: sql.ApiSettings): Promise<void> {
-  const isMadeAnyway = signingAlgorithm !== "EdDSA";
-  if (isMadeAnyway || (await sql.hasSigningKey(tx, signingAlgorithm))) return;
-  throw new AppError("api_invalid", `signing_alg: there is no ${signingAlgorithm} key to sign with.`);
 }
 
 async function insert(tx: Queries, api: sql.ApiSettings & Pick<Api, "identifier">): Promise<string> {

@@ -99,12 +99,6 @@ export async function updateApi(tx: Queries, api: ApiSettings & Pick<ApiRow, "id
   );
 }
 
-/** Whether tokens can be signed so: the keys are another room's, and make themselves. */
-export async function hasSigningKey(queries: Queries, algorithm: AccessTokenAlgorithm): Promise<boolean> {
-  const rows = await queries.query("select 1 from signing_keys where algorithm = $1 limit 1", [algorithm]);
-  return rows.length > 0;
-}
-
 /** Scopes that stay are kept in place: deleting one takes it from every client, which is meant only for those that go. */
 export async function replaceScopes(tx: Queries, apiId: string, scopes: readonly ApiScope[]): Promise<void> {
   const names = scopes.map(({ scope }) => scope);

@@ -4,7 +4,16 @@ import { AppError } from "../errors.ts";
 import { newId } from "../secrets.ts";
 import type { Db, Queries } from "../store/db.ts";
 import type { Vault } from "../vault.ts";
-import { deleteOld, insertMail, type MailRow, type MailState, requeue, selectMails } from "./queries.ts";
+import {
+  deleteOld,
+  insertMail,
+  type MailRow,
+  type MailState,
+  requeue,
+  selectMails,
+  selectSealed,
+  updateSealed,
+} from "./queries.ts";
 import type { Template } from "./template.ts";
 
 export type { MailState } from "./queries.ts";
@@ -104,3 +113,11 @@ function toListed(row: MailRow): ListedMail {
     sentAt: row.sent_at ?? undefined,
   };
 }
+
+/** What `signet key reencrypt` seals anew here. */
+export const SEALED_MAILS = {
+  name: "mails",
+  read: async (tx: Queries) =>
+    (await selectSealed(tx)).map((row) => ({ id: row.id, sealed: row.sealed, context: sealContext(row.id) })),
+  write: updateSealed,
+};

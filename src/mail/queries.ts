@@ -127,3 +127,14 @@ export async function deleteOld(queries: Queries, call: { at: Date; before: Date
   );
   return rows.length;
 }
+
+/** What queued mails say, for the command that seals all anew. */
+export async function selectSealed(
+  queries: Queries,
+): Promise<readonly { readonly id: string; readonly sealed: string }[]> {
+  return queries.query("select id, sealed_values as sealed from mails where sealed_values is not null for update", []);
+}
+
+export async function updateSealed(queries: Queries, id: string, sealed: string): Promise<void> {
+  await queries.query("update mails set sealed_values = $2 where id = $1", [id, sealed]);
+}

@@ -95,3 +95,14 @@ export async function deleteEnded(queries: Queries, at: Date, limit: number): Pr
   );
   return rows.length;
 }
+
+/** The codes that are waited for, for the command that seals all anew. */
+export async function selectSealed(
+  queries: Queries,
+): Promise<readonly { readonly id: string; readonly sealed: string }[]> {
+  return queries.query("select id, sealed_code as sealed from sign_ups for update", []);
+}
+
+export async function updateSealed(queries: Queries, id: string, sealed: string): Promise<void> {
+  await queries.query("update sign_ups set sealed_code = $2 where id = $1", [id, sealed]);
+}

@@ -7,7 +7,7 @@ import { now, secondsAfter } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Mails } from "../mail/message.ts";
 import { isEqualSecret, newId, randomDigits, randomText, sha256 } from "../secrets.ts";
-import type { Db } from "../store/db.ts";
+import type { Db, Queries } from "../store/db.ts";
 import { parseEmail } from "../users/email.ts";
 import { lookAtLink, makeLink, useLink } from "../users/link.ts";
 import type { StandardClaims, User, Users } from "../users/user.ts";
@@ -238,3 +238,11 @@ function inGroups(code: string): string {
 function codeContext(id: string): string {
   return `sign_ups:${id}`;
 }
+
+/** What `signet key reencrypt` seals anew here. */
+export const SEALED_CODES = {
+  name: "sign-up codes",
+  read: async (tx: Queries) =>
+    (await sql.selectSealed(tx)).map((row) => ({ id: row.id, sealed: row.sealed, context: codeContext(row.id) })),
+  write: sql.updateSealed,
+};

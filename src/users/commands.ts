@@ -1,5 +1,4 @@
 /** `signet user`: the verbs of users on the command line. A password is read from standard input or a file, never from a flag. */
-import { open } from "node:fs/promises";
 import {
   booleanOf,
   type CommandGroup,
@@ -15,7 +14,8 @@ import {
   type Verb,
 } from "../commands.ts";
 import { AppError } from "../errors.ts";
-import { parseImportedUser, parseNewUser, parseUserChange, parseUserFilter } from "./schema.ts";
+import { importUsers } from "./import-command.ts";
+import { parseNewUser, parseUserChange, parseUserFilter } from "./schema.ts";
 import type { User, Users } from "./user.ts";
 
 interface App {
@@ -34,8 +34,6 @@ interface RoleHolder {
   readonly id: string;
 }
 
-/** A file of another kind is wrong in every line. */
-const REFUSALS_SHOWN = 5;
 const BY = { kind: "command" } as const;
 
 /** Flag of a claim -> its name on the wire (OpenID Connect Core section 5.1). */
@@ -159,53 +157,6 @@ async function showUser(app: App, given: Given, io: CommandIo): Promise<void> {
   const user = (await app.users.find(idOrEmail)) ?? (await app.users.findByEmail(idOrEmail));
   if (user === undefined) throw new AppError("user_unknown");
   printUser(user, io);
-}
-
-/**
- * A line a user, with the names of the claims: email, email_verified, name and so on, password_hash. Run again it goes on where it ended: an
- * address that is known already is left as it is.
- */
-async function importUsers(app: App, given: Given, io: CommandIo): Promise<void> {
-  const [source = "-"] = given.positionals;
-  const tally = { imported: 0, known: 0, refused: [] as { line: number; reason: string }[] };
-  let line = 0;
-  for await (const text of linesOf(source, io)) {
-    line += 1;
-    if (text.trim() === "") continue;
-    try {
-      await app.users.create(parseImportedUser(parseLine(text)), BY);
-      tally.imported += 1;
-    } catch (error) {
-      if (!(error instanceof AppError) || error.status >= 500) throw error;
-      if (error.code === "user_email_taken") tally.known += 1;
-      else tally.refused.push({ line, reason: error.message });
-    }
-  }
-  if (io.isJson) printJson(io, tally);
-  else printFields(io, { imported: tally.imported, "known already": tally.known, refused: tally.refused.length });
-  if (tally.refused.length === 0) return;
-  const shown = tally.refused.slice(0, REFUSALS_SHOWN).map((one) => `line ${one.line}: ${one.reason}`);
-  throw new AppError("user_invalid", `${tally.refused.length} lines were refused. ${shown.join(" ")}`);
-}
-
-async function* linesOf(source: string, io: CommandIo): AsyncGenerator<string> {
-  if (source === "-") return yield* (await io.readStdin()).split("\n");
-  try {
-    const file = await open(source);
-    yield* file.readLines();
-  } catch (error) {
-    if (error instanceof AppError) throw error;
-    const reason = error instanceof Error && "code" in error ? String(error.code) : "unknown reason";
-    throw new AppError("command_usage", `The file cannot be read (${reason}). See: signet user import --help`);
-  }
-}
-
-function parseLine(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new AppError("user_invalid", "It is no JSON.");
-  }
 }
 
 async function updateUser(app: App, given: Given, io: CommandIo): Promise<void> {

@@ -1,0 +1,40 @@
+/** Page parts: what the pages of signing in and of an account are made of; what spans rooms in one transaction is put together here. */
+import type { AccountParts } from "./account/page.ts";
+import { listOfUser } from "./audit/event.ts";
+import type { InteractionParts } from "./interactions/step.ts";
+import type { Mailbox } from "./mail/transport.ts";
+import { createBrowser } from "./oidc/signed-in.ts";
+import type { Service } from "./service.ts";
+import { sendNotice } from "./users/letter.ts";
+
+/** What the pages of a sign-in are made of. */
+export function interactionParts(service: Service): InteractionParts {
+  const { config } = service;
+  const { signUp: mode, termsUrl, privacyUrl } = config;
+  return { ...service, issuer: config.issuer, signUp: { mode, termsUrl, privacyUrl }, isMailOn: isMailOn(service) };
+}
+
+/** What the pages of an account are made of. */
+export function accountParts(service: Service): AccountParts {
+  const { config, db, users, letters, transport, engine, grants, revocations } = service;
+  return {
+    ...service,
+    issuer: config.issuer,
+    browser: createBrowser({ engine, users, grants, revocations }),
+    signUpMode: config.signUp,
+    isMailOn: isMailOn(service),
+    mailbox: "list" in transport ? (transport as Mailbox).list : undefined,
+    async changePassword(userId, password, by) {
+      const user = await users.setPassword(userId, password, by);
+      const reader = { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims };
+      await db.transaction((tx) => sendNotice(tx, letters, { template: "password_changed", reader }));
+    },
+    withdrawConsent: service.revokeApp,
+    saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),
+    activityOf: (userId, limit) => listOfUser(db, userId, limit),
+  };
+}
+
+function isMailOn({ transport }: Service): boolean {
+  return transport.kind !== "none";
+}
