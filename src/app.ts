@@ -139,7 +139,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     opened.unshift(() => grants.close());
     // An app that has no address for it is not told; the clients are opened below, and nothing ends before they are.
     const isTold = async (id: string) => (await clients.find(id))?.metadata.backchannel_logout_uri !== undefined;
-    const logouts = createLogouts({ db, store: grants.open, isTold });
+    const logouts = createLogouts({ db, log, store: grants.open, isTold });
     const revocations = createRevocations({
       ...{ db, notices, store: grants.open, longestSeconds: GRANT_SECONDS },
       beforeEnd: logouts.note,

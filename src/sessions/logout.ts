@@ -1,5 +1,7 @@
 /** Logout notices: which apps must hear that a person was signed out, written with what ends the sessions, and whether they have heard. */
 import { now, secondsAfter } from "../clock.ts";
+import { AppError } from "../errors.ts";
+import type { Log } from "../log.ts";
 import { newId } from "../secrets.ts";
 import type { Db, Queries } from "../store/db.ts";
 import type { GrantStore, SessionRecord } from "../store/grants.ts";
@@ -43,6 +45,7 @@ const KEPT_SECONDS = 30 * 86_400;
 
 export function createLogouts(options: {
   readonly db: Db;
+  readonly log: Log;
   /** Opened when it is first needed. */
   readonly store: () => Promise<GrantStore>;
   /** Whether the app has an address for it. */
@@ -51,11 +54,7 @@ export function createLogouts(options: {
   const { db } = options;
   return {
     async note(tx, { kind, id }) {
-      const grants = await options.store();
-      const records =
-        kind === "user"
-          ? await grants.sessions.list({ userId: id }, SESSIONS_MAX)
-          : [await grants.sessions.findByUid(id)].filter((found) => found !== undefined);
+      const records = await sessionsOf(options, { kind, id });
       for (const { userId, clientId, sid } of records.flatMap(signInsOf)) {
         if (!(await options.isTold(clientId))) continue;
         await sql.insertLogout(tx, { id: newId(), client_id: clientId, user_id: userId, sid, created_at: now() });
@@ -76,6 +75,22 @@ export function createLogouts(options: {
     list: async (of, limit) => (await sql.selectLogouts(db, { ...of, limit })).map(toNotice),
     sweep: (limit) => sql.deleteOldLogouts(db, secondsAfter(now(), -KEPT_SECONDS), limit),
   };
+}
+
+/** While the expiring store is away nobody knows which apps there are; what ends a person's access is written all the same, for it must not wait. */
+async function sessionsOf(
+  options: { readonly log: Log; readonly store: () => Promise<GrantStore> },
+  { kind, id }: { readonly kind: "user" | "session"; readonly id: string },
+): Promise<readonly SessionRecord[]> {
+  try {
+    const { sessions } = await options.store();
+    if (kind === "user") return await sessions.list({ userId: id }, SESSIONS_MAX);
+    return [await sessions.findByUid(id)].filter((found) => found !== undefined);
+  } catch (error) {
+    if (!(error instanceof AppError && error.code === "store_unavailable")) throw error;
+    options.log.warn("apps were not told of a sign-out: the expiring store does not answer", { reason: error.detail });
+    return [];
+  }
 }
 
 function signInsOf(record: SessionRecord): readonly { userId: string; clientId: string; sid: string | null }[] {
