@@ -199,7 +199,7 @@ function openPeople(parts: {
   const { issuer } = config;
   const mails = createMails({ db, vault });
   const letters = { mails, issuer };
-  const devices = createDevices({ db, record });
+  const devices = createDevices({ db });
   const consents = createConsents({ db, record });
   const base = { db, letters, record, revocations };
   const sessions = createSessions({ db, store, revocations, record });

@@ -87,6 +87,11 @@ export async function readAccountForm(ctx: Context, parts: AccountParts, signedI
   return checkedForm(ctx, parts, accountBinding(signedIn));
 }
 
+/** A form that changes nothing when nobody is signed in: from our own pages all the same. */
+export async function readIdleForm(ctx: Context, parts: AccountParts): Promise<void> {
+  await checkedForm(ctx, parts);
+}
+
 /** A form of somebody who is not signed in: bound to a cookie that only this browser has. */
 export async function readOpenForm(ctx: Context, parts: AccountParts): Promise<Form> {
   const binding = readCookie(ctx, "form");
@@ -94,11 +99,11 @@ export async function readOpenForm(ctx: Context, parts: AccountParts): Promise<F
   return checkedForm(ctx, parts, `form:${binding}`);
 }
 
-async function checkedForm(ctx: Context, parts: AccountParts, binding: string): Promise<Form> {
+async function checkedForm(ctx: Context, parts: AccountParts, binding?: string): Promise<Form> {
   const form = await readForm(ctx);
   const headers = { origin: ctx.get("origin") || undefined, "sec-fetch-site": ctx.get("sec-fetch-site") || undefined };
-  if (!isSameOriginPost(headers, parts.issuer) || !parts.csrf.verify(binding, form.field("csrf")))
-    throw new AppError("form_foreign");
+  const isOurs = binding === undefined || parts.csrf.verify(binding, form.field("csrf"));
+  if (!isSameOriginPost(headers, parts.issuer) || !isOurs) throw new AppError("form_foreign");
   for (const name of form.names) {
     if (Buffer.byteLength(form.field(name) ?? "") > FIELD_BYTES_MAX) throw new AppError("request_malformed");
   }

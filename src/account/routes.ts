@@ -5,7 +5,7 @@ import { AppError } from "../errors.ts";
 import { accountSignInUrl } from "../oidc/account-client.ts";
 import { dataRoutes } from "./data.ts";
 import { homeRoutes } from "./home.ts";
-import { type AccountParts, actorIn, readAccountForm, redirect, showPage } from "./page.ts";
+import { type AccountParts, actorIn, readAccountForm, readIdleForm, redirect, showPage } from "./page.ts";
 import { profileRoutes } from "./profile.ts";
 import { recoverRoutes } from "./recover.ts";
 import { securityRoutes } from "./security.ts";
@@ -51,7 +51,10 @@ export function accountRoutes(parts: AccountParts): Middleware {
   });
   router.post("/account/sign-out", async (ctx) => {
     const signedIn = await parts.browser.signedIn(ctx);
-    if (signedIn === undefined) return redirect(ctx, "/account");
+    if (signedIn === undefined) {
+      await readIdleForm(ctx, parts);
+      return redirect(ctx, "/account");
+    }
     await readAccountForm(ctx, parts, signedIn);
     await parts.browser.signOut(ctx);
     await parts.recordAlone({

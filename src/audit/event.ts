@@ -38,7 +38,6 @@ export type EventName =
   | "user.deletion_asked"
   | "user.deletion_cancelled"
   | "user.deleted"
-  | "user.device_new"
   | "user.sessions_ended"
   | "sign_in.unusual"
   | "logout.delivered"

@@ -90,7 +90,7 @@ async function noteDevice(step: Step, parts: InteractionParts, userId: string): 
   const network = addressSubject(ctx.ip);
   const actor = { ...actorOf(step), kind: "user", id: userId } as const;
   const device = { userId, token: readCookie(ctx, "device"), userAgent, network };
-  const seen = await parts.devices.note(device, actor, (tx) =>
+  const seen = await parts.devices.note(device, (tx) =>
     sendNotice(tx, parts.letters, {
       template: "new_device",
       reader: { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims },

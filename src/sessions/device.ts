@@ -2,7 +2,6 @@
  * Devices: browsers that a person has signed in with, each known by a random cookie. A known one has its own lane in the limits, so that an
  * attacker's guesses keep nobody out; a new one is told to the person.
  */
-import type { Actor, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { randomText, sha256 } from "../secrets.ts";
 import type { Db, Queries } from "../store/db.ts";
@@ -23,7 +22,6 @@ export interface Devices {
   /** After a sign-in. `onNew` runs in the same transaction when the device is new. */
   note(
     device: { readonly userId: string; readonly token: string; readonly userAgent: string; readonly network: string },
-    by: Actor,
     onNew: (tx: Queries) => Promise<void>,
   ): Promise<SeenDevice>;
   list(userId: string): Promise<readonly { userAgent: string; network: string; createdAt: Date; seenAt: Date }[]>;
@@ -35,15 +33,14 @@ const TOKEN = /^[A-Za-z0-9_-]{43}$/;
 const DEVICES_MAX = 50;
 const AGENT_CHARS_MAX = 256;
 
-export function createDevices(options: { db: Db; record: RecordEvent }): Devices {
-  const { db, record } = options;
+export function createDevices({ db }: { db: Db }): Devices {
   return {
     async laneOf(userId, token) {
       if (!TOKEN.test(token)) return undefined;
       const tokenHash = sha256(token);
       return (await findDevice(db, { userId, tokenHash })) ? tokenHash : undefined;
     },
-    async note(device, by, onNew) {
+    async note(device, onNew) {
       const token = TOKEN.test(device.token) ? device.token : randomText();
       const row = { ...device, userAgent: device.userAgent.slice(0, AGENT_CHARS_MAX), tokenHash: sha256(token) };
       return db.transaction(async (tx) => {
@@ -54,10 +51,7 @@ export function createDevices(options: { db: Db; record: RecordEvent }): Devices
         await insertDevice(tx, row, now());
         await deleteSurplus(tx, row.userId, DEVICES_MAX);
         const isNew = others.length > 0;
-        if (isNew) {
-          await record(tx, { name: "user.device_new", actor: by, subject: { kind: "user", id: row.userId } });
-          await onNew(tx);
-        }
+        if (isNew) await onNew(tx);
         return { token, isNew, isElsewhere: isNew };
       });
     },

@@ -164,7 +164,7 @@ async function assertWelcome(server: Started, dataDir: string): Promise<void> {
   assert.match(server.output(), /Signet runs, for development/);
   const metadata = (await (await fetch(printed("Discovery"))).json()) as { issuer: string; jwks_uri: string };
   assert.deepEqual([metadata.issuer, metadata.jwks_uri], [printed("Issuer"), printed("JWKS")]);
-  assert.equal((await keysOf(server)).length, 2);
+  assert.equal((await keysOf(server)).length, 3);
   const link = printed("First owner");
   assert.match(link, /\/setup\?token=sgn_setup_\w/);
   const page = await fetch(link);

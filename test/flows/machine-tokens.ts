@@ -9,7 +9,7 @@ import { beginJourney, type Journey } from "./journey.ts";
 const PARALLEL = 8;
 const WRITES =
   /^(set|setex|psetex|mset|getset|getdel|append|del|unlink|incr\w*|decr\w*|expire\w*|pexpire\w*|h(set|del|incr\w*|mset)|[sz](add|rem)|l(push|rem)|rpush|eval\w*|fcall|restore|x(add|del))$/;
-/** Every statement that writes is noted, whatever it finds to write. */
+/** Every row that is written is noted. What waits to be sent is looked for all the time, by statements that find nothing. */
 const NOTE_WRITES = `
 create table noted_writes (name text not null);
 create function note_write() returns trigger language plpgsql as $$
@@ -21,7 +21,7 @@ do $$
 declare one text;
 begin
   for one in select tablename from pg_tables where schemaname = 'public' and tablename <> 'noted_writes' loop
-    execute format('create trigger noted after insert or update or delete on %I for each statement execute function note_write()', one);
+    execute format('create trigger noted after insert or update or delete on %I for each row execute function note_write()', one);
   end loop;
 end $$`;
 

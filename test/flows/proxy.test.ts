@@ -120,7 +120,11 @@ test("cookies have the prefixes that bind them to host and scheme (T-SESS-1)", {
   assert.ok(interaction.some((header) => header.includes(`path=${uid.toLowerCase()};`)));
   await signIn(browser, config);
   const session = [...browser.cookies.values()].filter(({ name }) => name.startsWith("__Host-"));
-  assert.deepEqual(session.map(({ name }) => name).sort(), ["__Host-signet_session", "__Host-signet_session.sig"]);
+  assert.deepEqual(session.map(({ name }) => name).sort(), [
+    "__Host-signet_device",
+    "__Host-signet_session",
+    "__Host-signet_session.sig",
+  ]);
   for (const cookie of session) assert.deepEqual([cookie.path, cookie.isSecure, cookie.isHttpOnly], ["/", true, true]);
 });
 
