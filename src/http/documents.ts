@@ -12,7 +12,8 @@ import { clientAddress } from "./host.ts";
 import { newRequestId } from "./request-id.ts";
 
 export interface Document {
-  readonly body: Buffer;
+  /** ASCII alone: head and body then leave in one write, which costs less than two buffers. */
+  readonly text: string;
   readonly type: string;
   /** Strong (RFC 9110 section 8.8.3): the hash of the bytes. */
   readonly etag: string;
@@ -38,8 +39,11 @@ export interface ListenerOptions extends DocumentOptions {
 }
 
 export function documentOf(value: unknown, type: string): Document {
-  const text = JSON.stringify(value);
-  return { body: Buffer.from(text), type, etag: `"${sha256(text)}"` };
+  const text = JSON.stringify(value).replace(
+    /[^\0-\x7e]/g,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return { text, type, etag: `"${sha256(text)}"` };
 }
 
 /**
@@ -50,8 +54,7 @@ export async function documentsFirst(options: ListenerOptions, listen: RequestLi
   const { issuer } = options;
   const host = new URL(issuer).host;
   const common = await securityHeadersOf(issuer);
-  const cached = [...common, ...openHeaders(options.cacheSeconds)].flat();
-  const uncached = [...common, ...openHeaders(undefined)].flat();
+  const headOf = headsOver(common, options.cacheSeconds);
   return (request, response) => {
     const { method, headers, url: path = "" } = request;
     const document = options.documents().get(path);
@@ -61,23 +64,42 @@ export async function documentsFirst(options: ListenerOptions, listen: RequestLi
     const id = newRequestId();
     const isKnown = matches(headers["if-none-match"], document.etag);
     const status = isKnown ? 304 : 200;
-    const lines = [...(options.isFresh() ? cached : uncached), "X-Request-Id", id, "ETag", document.etag];
-    if (!isKnown) lines.push("Content-Type", document.type, "Content-Length", String(document.body.length));
-    if (options.isDraining()) lines.push("Connection", "close");
-    response.writeHead(status, lines);
-    response.end(isKnown || method === "HEAD" ? undefined : document.body);
+    const head = headOf(document, { isFresh: options.isFresh(), isKnown });
+    head[1] = id;
+    response.writeHead(status, options.isDraining() ? [...head, "Connection", "close"] : head);
+    if (isKnown || method === "HEAD") response.end();
+    else response.end(document.text, "latin1");
     options.onAnswer(status);
     if (options.log.isOn("info")) {
       const forwarded = headers["x-forwarded-for"];
-      options.log.info("request", {
-        request_id: id,
-        method,
-        path,
-        status,
-        ms: Math.round((monotonicMs() - began) * 10) / 10,
-        address: clientAddress(request.socket.remoteAddress ?? "", String(forwarded ?? ""), options.trustProxy),
-      });
+      const ms = Math.round((monotonicMs() - began) * 10) / 10;
+      const address = clientAddress(request.socket.remoteAddress ?? "", String(forwarded ?? ""), options.trustProxy);
+      options.log.request({ id, method, path, status, ms, address });
     }
+  };
+}
+
+/** Each head is made once per document, with room for the request's id in second place: it is written out before the next one is begun. */
+function headsOver(
+  common: readonly (readonly [string, string])[],
+  cacheSeconds: number,
+): (document: Document, of: { isFresh: boolean; isKnown: boolean }) => string[] {
+  const made = new WeakMap<Document, Map<string, string[]>>();
+  return (document, { isFresh, isKnown }) => {
+    let heads = made.get(document);
+    if (heads === undefined) {
+      heads = new Map<string, string[]>();
+      made.set(document, heads);
+    }
+    const kind = `${isFresh} ${isKnown}`;
+    let head = heads.get(kind);
+    if (head === undefined) {
+      const body = isKnown ? [] : ["Content-Type", document.type, "Content-Length", String(document.text.length)];
+      const open = openHeaders(isFresh ? cacheSeconds : undefined);
+      head = ["X-Request-Id", "", "ETag", document.etag, ...body, ...open.flat(), ...common.flat()];
+      heads.set(kind, head);
+    }
+    return head;
   };
 }
 
@@ -92,7 +114,7 @@ export function documentMiddleware(options: DocumentOptions): Middleware {
       ctx.status = 304;
       return;
     }
-    ctx.body = document.body;
+    ctx.body = document.text;
     ctx.type = document.type;
   };
 }

@@ -2,7 +2,7 @@
 import type { Middleware } from "koa";
 import { monotonicMs } from "../clock.ts";
 import type { Log } from "../log.ts";
-import { randomText } from "../secrets.ts";
+import { randomName } from "../secrets.ts";
 
 /** 9 random bytes, 12 characters: short enough to read out, and no two of a day are the same. */
 const ID_BYTES = 9;
@@ -11,7 +11,7 @@ const LONG_SEGMENT = /\/[A-Za-z0-9_-]{21,}(?=\/|$)/g;
 
 /** Never taken from the request: a caller who chooses ids could hide among others. */
 export function newRequestId(): string {
-  return randomText(ID_BYTES);
+  return randomName(ID_BYTES);
 }
 
 /** Writes the access log when the answer is done. */
@@ -27,14 +27,7 @@ export function requestId(log: Log): Middleware {
       // The path alone: queries carry codes, states and hints.
       if (log.isOn("info")) {
         const ms = Math.round((monotonicMs() - begin) * 10) / 10;
-        log.info("request", {
-          request_id: id,
-          method: ctx.method,
-          path: pathForLog(ctx.path),
-          status: ctx.status,
-          ms,
-          address: ctx.ip,
-        });
+        log.request({ id, method: ctx.method, path: pathForLog(ctx.path), status: ctx.status, ms, address: ctx.ip });
       }
     }
   };
