@@ -8,6 +8,9 @@ import { CALLBACK, type Journey, type Registered, tokensOf } from "./journey.ts"
 /** Seconds between the issue of a token and its second verification, shortly before its end. */
 const LATE_SECONDS = 90;
 const PAUSE_MS = 40;
+/** A store that did not answer in time is a 503 with Retry-After, and no fault of the keys: whoever hears it asks again, as a client does. */
+const TRIES = 20;
+const RETRY_MS = 250;
 const RESOURCE_SERVERS = 5;
 
 export interface TrafficReport {
@@ -21,6 +24,8 @@ export interface TrafficReport {
   fetches: number;
   /** Verifications that came too late: on a busy machine the token had ended. */
   ended: number;
+  /** Requests that were told to come again, since a store did not answer in time on this machine. */
+  busy: number;
 }
 
 /** What the traffic goes to; an instance that was stopped is taken out, one that came up is put in. */
@@ -76,6 +81,7 @@ export function emptyReport(): TrafficReport {
     byKey: new Map(),
     fetches: 0,
     ended: 0,
+    busy: 0,
   };
 }
 
@@ -168,7 +174,17 @@ async function issue(
   const tokens: Token[] = [];
   const ask = async (what: string, work: () => Promise<void>): Promise<void> => {
     report.requests += 1;
-    await work().catch((error: Error) => void report.failedRequests.push(`${what}: ${error.message}`));
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await work();
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        const isBusy = message.includes("temporarily_unavailable") && attempt < TRIES;
+        if (!isBusy) return void report.failedRequests.push(`${what}: ${message}`);
+        report.busy += 1;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
   };
   const basic = (client: Registered): Record<string, string> => ({
     authorization: `Basic ${Buffer.from(`${client.id}:${actors.secretOf(client)}`).toString("base64")}`,
@@ -179,9 +195,9 @@ async function issue(
     const issuedMs = performance.now();
     tokens.push({ text: String(answer.json()["access_token"]), audience: undefined, issuedMs });
   });
-  for (const [client, token] of actors.refresh) {
+  for (const client of actors.refresh.keys()) {
     await ask("refresh", async () => {
-      const fields = { grant_type: "refresh_token", refresh_token: token };
+      const fields = { grant_type: "refresh_token", refresh_token: actors.refresh.get(client) ?? "" };
       const answer = await next().post("/token", fields, basic(client));
       assert.equal(answer.status, 200, answer.text);
       actors.refresh.set(client, String(answer.json()["refresh_token"]));
@@ -215,7 +231,7 @@ export function linesOf(report: TrafficReport): readonly string[] {
     kinds.set(alg, [...(kinds.get(alg) ?? []), count]);
   }
   return [
-    `${report.requests} requests, ${report.failedRequests.length} failed; ${report.verifications} verifications, ${report.failedVerifications.length} failed; ${report.fetches} fetches of the JWKS; ${report.ended} looks at tokens that had ended`,
+    `${report.requests} requests, ${report.failedRequests.length} failed, ${report.busy} told to come again since a store was silent; ${report.verifications} verifications, ${report.failedVerifications.length} failed; ${report.fetches} fetches of the JWKS; ${report.ended} looks at tokens that had ended`,
     ...[...kinds].map(
       ([alg, counts]) =>
         `${alg}: ${counts.length} keys signed, verifications by key ${[...counts].sort((a, b) => a - b).join(" ")}`,
