@@ -320,6 +320,23 @@ export const chromium = once(async (): Promise<Browser> => {
   return browser;
 });
 
+// --- Commands --------------------------------------------------------------------------------------------------
+
+/** What a command is given to speak with, and what it has said so far. */
+export function listen(stdin = "") {
+  const said = { out: "", err: "" };
+  const io = {
+    out: (text: string) => {
+      said.out += text;
+    },
+    err: (text: string) => {
+      said.err += text;
+    },
+    readStdin: async () => stdin,
+  };
+  return { io, said };
+}
+
 // --- A client as strict as a browser, where it matters -----------------------------------------------------------
 
 export interface Answer {

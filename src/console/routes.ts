@@ -11,7 +11,7 @@ import type { Views } from "../pages/views.ts";
 import type { Setup } from "../setup/setup.ts";
 import { isDisplayText } from "../text.ts";
 import { parseEmail } from "../users/email.ts";
-import { findPasswordFault, PASSWORD_CHARS_MIN } from "../users/password.ts";
+import { PASSWORD_CHARS_MIN, passwordFieldFault } from "../users/password.ts";
 
 export interface ConsoleParts {
   readonly issuer: string;
@@ -82,19 +82,9 @@ function faultsOf(typed: Typed, password: string): Fault[] {
   if (!isDisplayText(typed.name) || typed.name.length > NAME_CHARS_MAX)
     faults.push({ field: "name", words: "field.name.invalid" });
   if (parseEmail(typed.email) === undefined) faults.push({ field: "email", words: "field.email.invalid" });
-  const fault = passwordFault(typed, password);
+  const fault = passwordFieldFault(password, typed);
   if (fault !== undefined) faults.push({ field: "password", words: `field.password.${fault}` });
   return faults;
-}
-
-/** One that is too long, or no text at all, is thrown before anything else looks at it. */
-function passwordFault(typed: Typed, password: string): string | undefined {
-  try {
-    return findPasswordFault(password, typed);
-  } catch (error) {
-    if (error instanceof AppError && error.code === "user_password_refused") return "unusable";
-    throw error;
-  }
 }
 
 function show(

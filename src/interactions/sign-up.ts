@@ -6,7 +6,7 @@ import { addressSubject } from "../limits/address.ts";
 import { MAIL_FROM_ANYWHERE, MAIL_FROM_NETWORK, MAIL_TO_ADDRESS } from "../limits/rules.ts";
 import { isDisplayText } from "../text.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
-import { findPasswordFault, PASSWORD_CHARS_MIN } from "../users/password.ts";
+import { PASSWORD_CHARS_MIN, passwordFieldFault } from "../users/password.ts";
 import { finishSignIn, isSignUpShown } from "./login.ts";
 import { actorOf, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
 
@@ -156,20 +156,11 @@ function faultsOf(
   if (typed.name !== "" && (!isDisplayText(typed.name) || typed.name.length > NAME_CHARS_MAX))
     faults.push({ field: "name", words: "field.name.invalid" });
   if (parseEmail(typed.email) === undefined) faults.push({ field: "email", words: "field.email.invalid" });
-  const fault = passwordFault(typed, given.password);
+  const fault = passwordFieldFault(given.password, typed);
   if (fault !== undefined) faults.push({ field: "password", words: `field.password.${fault}` });
   if (parts.signUp.termsUrl !== undefined && !given.isAccepted)
     faults.push({ field: "terms", words: "field.terms.missing" });
   return faults;
-}
-
-function passwordFault(typed: Typed, password: string): string | undefined {
-  try {
-    return findPasswordFault(password, typed);
-  } catch (error) {
-    if (error instanceof AppError && error.code === "user_password_refused") return "unusable";
-    throw error;
-  }
 }
 
 /** The addresses as they were shown. */

@@ -86,6 +86,16 @@ export function findPasswordFault(password: string, context: PasswordContext): P
   return lists.some((list) => list !== "") ? "common" : "guessable";
 }
 
+/** The fault as a field of a form tells it. One that is too long, or no text at all, is thrown before anything else looks at it. */
+export function passwordFieldFault(password: string, context: PasswordContext): PasswordFault | "unusable" | undefined {
+  try {
+    return findPasswordFault(password, context);
+  } catch (error) {
+    if (error instanceof AppError && error.code === "user_password_refused") return "unusable";
+    throw error;
+  }
+}
+
 type Sequence = ReturnType<ZxcvbnFactory["check"]>["sequence"];
 
 /** What the different parts of a password are worth together; a part counts once, and inside another one it counts for nothing there. */

@@ -10,7 +10,7 @@ import { createLog } from "../../src/log.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
 import { revocationGround } from "../revocations/ground.ts";
-import { atEnd, testDatabase } from "../support.ts";
+import { atEnd, listen, testDatabase } from "../support.ts";
 
 const log = createLog({ level: "silent", pretty: false });
 const { connection } = await testDatabase();
@@ -25,18 +25,9 @@ atEnd(async () => {
 });
 
 async function signet(...argv: string[]) {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (text: string) => {
-      out += text;
-    },
-    err: (text: string) => {
-      err += text;
-    },
-    readStdin: async () => "",
-  };
+  const { io, said } = listen();
   const code = await runCommand(apiCommands, argv, io, (run) => run({ apis, clients }));
-  return { code, out, err, json: () => JSON.parse(out) as Record<string, unknown> };
+  return { code, ...said, json: () => JSON.parse(said.out) as Record<string, unknown> };
 }
 
 test("create, get, list, update and delete, by identifier or id", async () => {

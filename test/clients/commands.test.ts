@@ -17,7 +17,7 @@ import { randomText } from "../../src/secrets.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
 import { revocationGround } from "../revocations/ground.ts";
-import { atEnd, eventually, testDatabase } from "../support.ts";
+import { atEnd, eventually, listen, testDatabase } from "../support.ts";
 
 const by = { kind: "command" } as const;
 const log = createLog({ level: "silent", pretty: false });
@@ -46,18 +46,9 @@ interface Ran {
 }
 
 async function signet(argv: readonly string[], stdin = ""): Promise<Ran> {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (text: string) => {
-      out += text;
-    },
-    err: (text: string) => {
-      err += text;
-    },
-    readStdin: async () => stdin,
-  };
+  const { io, said } = listen(stdin);
   const code = await runCommand(clientCommands, argv, io, (run) => run({ clients, roles }));
-  return { code, out, err, json: () => JSON.parse(out) as Record<string, unknown> };
+  return { code, ...said, json: () => JSON.parse(said.out) as Record<string, unknown> };
 }
 const WEB = ["create", "--name", "X", "--type", "web", "--redirect-uri", "https://rp.example.com/cb", "--json"];
 const SERVICE = ["create", "--name", "S", "--type", "service", "--json"];

@@ -17,6 +17,7 @@ import {
   cookieJarClient,
   eventually,
   freePort,
+  listen,
   type SpawnedSignet,
   spawnSignet,
 } from "../support.ts";
@@ -56,18 +57,9 @@ function run(words: readonly string[], { stdin = "", env = {}, by = "here" }: Ca
 }
 
 async function runHere(words: readonly string[], env: Record<string, string>, stdin: string): Promise<Ran> {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (text: string) => {
-      out += text;
-    },
-    err: (text: string) => {
-      err += text;
-    },
-    readStdin: async () => stdin,
-  };
+  const { io, said } = listen(stdin);
   const code = await command(words, env, { io });
-  return { code, out, err };
+  return { code, ...said };
 }
 
 function runProcess(child: ChildProcessWithoutNullStreams, stdin: string): Promise<Ran> {

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { asOwner } from "../ladder.ts";
-import { type Answer, type Client, eventually, startSignet, withoutRedis } from "../support.ts";
+import { type Answer, eventually, startSignet, withoutRedis } from "../support.ts";
 import {
   askAll,
+  authorizeUrl,
   backAfter,
   basic,
   emptyDatabase,
@@ -12,13 +13,14 @@ import {
   isFine,
   isRetryLater,
   isRetryPage,
+  machineToken,
   openSignIn,
   ownPostgres,
   ownRedisVictim,
   type Probe,
   redirectsUnavailable,
 } from "./faults.ts";
-import { API, CALLBACK, EMAIL, furnish, type Journey, PASSWORD, type Registered, signIn, tokensOf } from "./journey.ts";
+import { CALLBACK, EMAIL, furnish, type Journey, PASSWORD, signIn, tokensOf } from "./journey.ts";
 
 const REFUSING_MS = 1000;
 const HANGING_MS = 3000;
@@ -48,23 +50,6 @@ async function begin(engine: "postgres" | "redis"): Promise<Journey> {
   return furnish(await startSignet({ engine, beside: { env }, env }));
 }
 
-function machineToken(at: Client, machine: Registered): Promise<Answer> {
-  return at.post("/token", { grant_type: "client_credentials", scope: "read:things", resource: API }, basic(machine));
-}
-
-function authorizeUrl(journey: Journey, clientId: string): string {
-  const query = new URLSearchParams({
-    client_id: clientId,
-    response_type: "code",
-    redirect_uri: CALLBACK,
-    scope: "openid",
-    state: "xyz",
-    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-    code_challenge_method: "S256",
-  });
-  return `${journey.issuer}/authorize?${query}`;
-}
-
 /** Everything that a client or a person may be about to do when the database goes away. */
 async function prepare(journey: Journey) {
   const { web, machine, client, party } = journey;
@@ -76,7 +61,7 @@ async function prepare(journey: Journey) {
   });
   const waiting = await signIn(browser, config, { scope: "openid profile email" });
   const stranger = client();
-  const page = await openSignIn(stranger, authorizeUrl(journey, web.id));
+  const page = await openSignIn(stranger, authorizeUrl(journey));
   const at = client();
   // So that the process knows the client and the API.
   isFine(await machineToken(at, machine));
@@ -119,16 +104,8 @@ async function prepare(journey: Journey) {
       isRetryLater,
     ),
     revoke: probe("revoke", () => at.post("/revoke", { token: tokens.access_token }, basic(web)), isRetryLater),
-    signedIn: probe(
-      "authorize, signed in",
-      () => browser.get(authorizeUrl(journey, web.id), html),
-      redirectsUnavailable,
-    ),
-    authorize: probe(
-      "authorize, not signed in",
-      () => client().get(authorizeUrl(journey, web.id), html),
-      redirectsUnavailable,
-    ),
+    signedIn: probe("authorize, signed in", () => browser.get(authorizeUrl(journey), html), redirectsUnavailable),
+    authorize: probe("authorize, not signed in", () => client().get(authorizeUrl(journey), html), redirectsUnavailable),
     unknown: probe(
       "authorize, a client never seen",
       () => client().get(authorizeUrl(journey, "cl_unknown"), html),
@@ -259,7 +236,7 @@ test("a locked table makes sign-ins wait two seconds and then 503; tokens and ke
   const pages = await Promise.all(
     Array.from({ length: 15 }, async () => {
       const browser = journey.client();
-      return { browser, page: await openSignIn(browser, authorizeUrl(journey, journey.web.id)) };
+      return { browser, page: await openSignIn(browser, authorizeUrl(journey)) };
     }),
   );
   await asOwner({ ...postgres.connection, database: "faults_postgres" }, async (owner) => {

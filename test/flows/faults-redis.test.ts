@@ -4,29 +4,23 @@ import { spawn } from "node:child_process";
 import { afterEach, test } from "node:test";
 import { Redis } from "ioredis";
 import { CHECKOUT } from "../ladder.ts";
-import {
-  type Answer,
-  type Client,
-  cookieJarClient,
-  eventually,
-  startSignet,
-  testDatabase,
-  withoutRedis,
-} from "../support.ts";
+import { type Answer, cookieJarClient, eventually, startSignet, testDatabase, withoutRedis } from "../support.ts";
 import {
   askAll,
+  authorizeUrl,
   backAfter,
   basic,
   environmentOn,
   isFine,
   isRetryLater,
   isRetryPage,
+  machineToken,
   openSignIn,
   ownRedisVictim,
   type Probe,
   redirectsUnavailable,
 } from "./faults.ts";
-import { API, CALLBACK, EMAIL, furnish, type Journey, PASSWORD, type Registered, signIn, tokensOf } from "./journey.ts";
+import { CALLBACK, EMAIL, furnish, type Journey, PASSWORD, signIn, tokensOf } from "./journey.ts";
 
 const ANSWER_MS = 1000;
 const BACK_MS = 2000;
@@ -55,23 +49,6 @@ async function open(): Promise<{ redis: Victim; journey: Journey }> {
 async function ready(): Promise<{ redis: Victim; journey: Journey }> {
   if (opened === undefined) throw new Error("skipped");
   return opened;
-}
-
-function authorizeUrl(journey: Journey): string {
-  const query = new URLSearchParams({
-    client_id: journey.web.id,
-    response_type: "code",
-    redirect_uri: CALLBACK,
-    scope: "openid",
-    state: "xyz",
-    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-    code_challenge_method: "S256",
-  });
-  return `${journey.issuer}/authorize?${query}`;
-}
-
-function machineToken(at: Client, machine: Registered): Promise<Answer> {
-  return at.post("/token", { grant_type: "client_credentials", scope: "read:things", resource: API }, basic(machine));
 }
 
 /** Everything that a client or a person may be about to do when Redis goes away. */

@@ -10,6 +10,7 @@ import { randomText } from "../../src/secrets.ts";
 import { type EmbeddedPostgres, openEmbeddedPostgres } from "../../src/store/embedded-postgres.ts";
 import { asOwner, CHECKOUT, type Connection, freePort, postgresUrl, redisBinary } from "../ladder.ts";
 import { type Answer, atEnd, type Client, eventually } from "../support.ts";
+import { API, CALLBACK, type Journey, type Registered } from "./journey.ts";
 
 const run = promisify(execFile);
 const quiet = createLog({ level: "silent", pretty: false });
@@ -298,4 +299,22 @@ export async function openSignIn(client: Client, url: string): Promise<Answer> {
   const page = await client.follow(await client.get(url));
   assert.ok(page.text.includes('name="password"'), page.text.slice(0, 500));
   return page;
+}
+
+/** Where a sign-in at this client begins. */
+export function authorizeUrl(journey: Pick<Journey, "issuer" | "web">, clientId = journey.web.id): string {
+  const query = new URLSearchParams({
+    client_id: clientId,
+    response_type: "code",
+    redirect_uri: CALLBACK,
+    scope: "openid",
+    state: "xyz",
+    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+    code_challenge_method: "S256",
+  });
+  return `${journey.issuer}/authorize?${query}`;
+}
+
+export function machineToken(at: Client, machine: Registered): Promise<Answer> {
+  return at.post("/token", { grant_type: "client_credentials", scope: "read:things", resource: API }, basic(machine));
 }

@@ -5,7 +5,8 @@ import { createLocalJWKSet, decodeProtectedHeader, type JSONWebKeySet, jwtVerify
 import * as openid from "openid-client";
 import { run } from "../../src/main.ts";
 import { randomText } from "../../src/secrets.ts";
-import { type Client, eventually, startSignet } from "../support.ts";
+import { type Client, eventually, listen, startSignet } from "../support.ts";
+import { basic } from "./faults.ts";
 import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, type Registered, signIn, tokensOf } from "./journey.ts";
 import { collectSecrets, dumpOf, search } from "./key-dump.ts";
 import { registerEdwards } from "./key-traffic.ts";
@@ -30,21 +31,9 @@ async function rotateOnce(at: Pick<Journey, "service">): Promise<void> {
 }
 
 async function signet(env: Readonly<Record<string, string>>, ...argv: string[]) {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (text: string) => {
-      out += text;
-    },
-    err: (text: string) => {
-      err += text;
-    },
-    readStdin: async () => "",
-  };
-  return { code: await run(argv, env, { io }), out, err };
-}
-
-function basic({ id, secret = "" }: Registered): Record<string, string> {
-  return { authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}` };
+  const { io, said } = listen();
+  const code = await run(argv, env, { io });
+  return { code, ...said };
 }
 
 async function machineToken(client: Client, machine: Registered): Promise<string> {

@@ -7,7 +7,7 @@ import * as openid from "openid-client";
 import type { Actor } from "../../src/audit/event.ts";
 import { AppError } from "../../src/errors.ts";
 import { type Answer, type Client, eventually } from "../support.ts";
-import { askAll, basic, childrenOf, openSignIn, type Probe, send } from "./faults.ts";
+import { askAll, authorizeUrl, basic, childrenOf, openSignIn, type Probe, send } from "./faults.ts";
 import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, signIn, tokensOf } from "./journey.ts";
 
 const OWNER = { name: "Olive Owner", email: "olive@owner.example", password: "a long pass phrase of the owner" };
@@ -43,18 +43,6 @@ function noteTokens(tokens: Record<string, unknown>): void {
   }
 }
 
-function authorizeUrl(clientId: string): string {
-  const query = new URLSearchParams({
-    client_id: clientId,
-    response_type: "code",
-    redirect_uri: CALLBACK,
-    scope: "openid",
-    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-    code_challenge_method: "S256",
-  });
-  return `${journey.issuer}/authorize?${query}`;
-}
-
 async function fillIn(browser: Client, page: Answer, email: string, password: string): Promise<Answer> {
   return browser.submit(page, { email, password }, { match: 'name="password"', headers: html });
 }
@@ -69,7 +57,7 @@ async function wholeJourney({ service, web, party, register }: Journey): Promise
   assert.equal((await owner.submit(setup, OWNER, { match: 'name="password"', headers: html })).status, 200);
 
   const browser = watched();
-  const page = await openSignIn(browser, authorizeUrl(web.id));
+  const page = await openSignIn(browser, authorizeUrl(journey));
   const refused = await fillIn(browser, page, EMAIL, WRONG);
   assert.equal(refused.status, 401);
 
@@ -139,7 +127,7 @@ async function throttle(): Promise<void> {
   const email = "tess@throttled.example";
   await journey.createUser(email);
   const browser = watched();
-  let page = await openSignIn(browser, authorizeUrl(journey.web.id));
+  let page = await openSignIn(browser, authorizeUrl(journey));
   for (let attempt = 0; attempt < 6; attempt += 1) page = await fillIn(browser, page, email, WRONG);
   assert.equal(page.status, 429);
 }
@@ -363,7 +351,7 @@ test("a hashing child that is stopped or killed costs its sign-ins a 503 within 
     const pages = await Promise.all(
       [1, 2, 3].map(async () => {
         const browser = journey.client();
-        return { browser, page: await openSignIn(browser, authorizeUrl(journey.web.id)) };
+        return { browser, page: await openSignIn(browser, authorizeUrl(journey)) };
       }),
     );
     const victims = await hashers();
@@ -385,7 +373,7 @@ test("a hashing child that is stopped or killed costs its sign-ins a 503 within 
     for (const { pid } of victims) send(pid, signal);
     await asking;
     const browser = journey.client();
-    const page = await openSignIn(browser, authorizeUrl(journey.web.id));
+    const page = await openSignIn(browser, authorizeUrl(journey));
     await eventually(async () => (await fillIn(browser, page, email, PASSWORD)).status === 303, 15_000);
     assert.ok((await hashers()).every(({ pid }) => !victims.some((victim) => victim.pid === pid)));
   }

@@ -6,25 +6,17 @@ import { runCommand } from "../../src/commands.ts";
 import { KEY_TIMES } from "../../src/key-times.ts";
 import { keyCommands } from "../../src/keys/commands.ts";
 import { randomKey } from "../../src/secrets.ts";
+import { listen } from "../support.ts";
 import { keyGround } from "./ground.ts";
 
 const ground = await keyGround();
 await ground.turn();
 
 async function signet(argv: readonly string[], options: { stdin?: string; keys?: typeof ground.keys } = {}) {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (text: string) => {
-      out += text;
-    },
-    err: (text: string) => {
-      err += text;
-    },
-    readStdin: async () => options.stdin ?? "",
-  };
+  const { io, said } = listen(options.stdin ?? "");
   const app = { keys: options.keys ?? ground.keys, config: { keyTimes: KEY_TIMES } };
   const code = await runCommand(keyCommands, argv, io, (run) => run(app));
-  return { code, out, err, json: () => JSON.parse(out) as Record<string, unknown> };
+  return { code, ...said, json: () => JSON.parse(said.out) as Record<string, unknown> };
 }
 
 test("list shows each key with its state and times, as a table and as JSON, and nothing that is secret", async () => {

@@ -13,7 +13,7 @@ import { openNotices } from "../../src/store/notices.ts";
 import { openHasher } from "../../src/users/hasher.ts";
 import { createUsers } from "../../src/users/user.ts";
 import { revocationGround } from "../revocations/ground.ts";
-import { atEnd, eventually, testDatabase } from "../support.ts";
+import { atEnd, eventually, listen, testDatabase } from "../support.ts";
 
 const by = { kind: "command" } as const;
 const log = createLog({ level: "silent", pretty: false });
@@ -192,18 +192,9 @@ for (const [input, code, message] of refused) {
 
 test("signet role: create, list, get, update, delete; refusals say what to do", async () => {
   const signet = async (...argv: string[]) => {
-    let [out, err] = ["", ""];
-    const io = {
-      out: (text: string) => {
-        out += text;
-      },
-      err: (text: string) => {
-        err += text;
-      },
-      readStdin: async () => "",
-    };
+    const { io, said } = listen();
     const code = await runCommand(roleCommands, argv, io, (run) => run(here));
-    return { code, out, err };
+    return { code, ...said };
   };
   const made = await signet("create", "cli", "--description", "By hand", "--permission", `${B}=b`, "--json");
   assert.deepEqual(JSON.parse(made.out), {

@@ -15,7 +15,7 @@ import { userCommands } from "../../src/users/commands.ts";
 import { openHasher } from "../../src/users/hasher.ts";
 import { createUsers } from "../../src/users/user.ts";
 import { revocationGround } from "../revocations/ground.ts";
-import { testDatabase } from "../support.ts";
+import { listen, testDatabase } from "../support.ts";
 
 const log = createLog({ level: "silent", pretty: false });
 const { connection } = await testDatabase();
@@ -38,18 +38,9 @@ async function signet(
   argv: readonly string[],
   stdin = "",
 ): Promise<{ code: number; out: string; err: string; json(): Record<string, unknown> }> {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (text: string) => {
-      out += text;
-    },
-    err: (text: string) => {
-      err += text;
-    },
-    readStdin: async () => stdin,
-  };
+  const { io, said } = listen(stdin);
   const code = await runCommand(userCommands, argv, io, (run) => run({ users, roles }));
-  return { code, out, err, json: () => JSON.parse(out) };
+  return { code, ...said, json: () => JSON.parse(said.out) };
 }
 
 test("create reads the password from standard input without its line ending and prints the user as one document", async () => {
