@@ -31,7 +31,7 @@ export async function makeSigningKey(algorithm: SigningAlgorithm, vault: Vault):
   return sealKey(algorithm, await generate(algorithm), vault);
 }
 
-/** Names the key by its thumbprint (RFC 7638), so that two keys never share a kid, unless it has a name already. */
+/** Names the key by its thumbprint (RFC 7638), so that two keys never share a kid, unless it has a name already. A name never begins like a flag. */
 export async function sealKey(
   algorithm: SigningAlgorithm,
   key: KeyObject,
@@ -40,7 +40,7 @@ export async function sealKey(
 ): Promise<KeyMaterial> {
   const whole = key.export({ format: "jwk" }) as JWK;
   const publicPart = publicPartOf(whole);
-  const kid = named ?? (await calculateJwkThumbprint(publicPart));
+  const kid = named ?? (await calculateJwkThumbprint(publicPart)).replace(/^-/, "_");
   const more = { kid, alg: algorithm, use: "sig" };
   return {
     kid,

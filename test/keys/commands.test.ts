@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
+import { calculateJwkThumbprint, type JWK } from "jose";
 import { runCommand } from "../../src/commands.ts";
 import { KEY_TIMES } from "../../src/key-times.ts";
 import { keyCommands } from "../../src/keys/commands.ts";
@@ -85,4 +86,17 @@ test("reencrypt counts what it sealed anew, and says when there was nothing", as
   const { createKeys } = await import("../../src/keys/administration.ts");
   const { json } = await signet(["reencrypt", "--json"], { keys: createKeys(other.partsWith([fresh, old])) });
   assert.deepEqual(json(), { reencrypted: { "signing keys": 3, "random keys": 5 } });
+});
+
+test("a key whose thumbprint begins like a flag is named so that every command can name it", async () => {
+  let pem: string | undefined;
+  while (pem === undefined) {
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const thumbprint = await calculateJwkThumbprint(publicKey.export({ format: "jwk" }) as JWK);
+    if (thumbprint.startsWith("-")) pem = privateKey.export({ format: "pem", type: "pkcs8" }) as string;
+  }
+  const imported = await signet(["import", "--key-file", "-", "--json"], { stdin: pem });
+  assert.equal(imported.code, 0, imported.err);
+  const revoked = await signet(["revoke", String(imported.json()["kid"])]);
+  assert.equal(revoked.code, 0, revoked.err);
 });
