@@ -230,3 +230,14 @@ function cell(value: unknown): string {
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, " ");
 }
+
+/** Whoever works on the host, as the audit trail names them. */
+export const BY = { kind: "command" } as const;
+
+/** A whole number of a flag; undefined when it was not given. */
+export function numberOf(place: string, given: Given, name: string): number | undefined {
+  const text = textOf(given, name);
+  if (text === undefined) return undefined;
+  if (!/^\d{1,9}$/.test(text)) throw usage(place, `--${name} is a whole number.`);
+  return Number(text);
+}

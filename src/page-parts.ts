@@ -26,8 +26,7 @@ export function accountParts(service: Service): AccountParts {
     mailbox: "list" in transport ? (transport as Mailbox).list : undefined,
     async changePassword(userId, password, by) {
       const user = await users.setPassword(userId, password, by);
-      const reader = { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims };
-      await db.transaction((tx) => sendNotice(tx, letters, { template: "password_changed", reader }));
+      await db.transaction((tx) => sendNotice(tx, letters, { template: "password_changed", reader: user }));
     },
     withdrawConsent: service.revokeApp,
     saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),

@@ -268,11 +268,10 @@ async function tellOfTheft(base: EngineBase, reuse: Reuse & { readonly userId: s
   try {
     const [user, client] = [await base.users.find(reuse.userId), await base.clients.find(reuse.clientId)];
     if (user === undefined || user.isDisabled) return;
-    const reader = { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims };
     await base.db.transaction((tx) =>
       sendNotice(tx, base.letters, {
         template: "token_theft",
-        reader,
+        reader: user,
         values: { app: client?.name ?? reuse.clientId },
         // One grant, one mail, however often what is left of it is tried.
         cause: `token_theft:${sha256(reuse.grantId)}`,

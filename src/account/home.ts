@@ -22,7 +22,7 @@ const ACTIVITY_SHOWN = 12;
 const ACTIVITY_MAX = 100;
 const LOGOUTS_SHOWN = 10;
 /** What the page may be asked to say above its first section. */
-const DONE = ["profile", "session", "sessions", "app"];
+const DONE = ["profile", "session", "app"];
 
 export interface ConnectedApp {
   readonly clientId: string;

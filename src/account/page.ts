@@ -17,7 +17,7 @@ import type { Browser, SignedIn } from "../oidc/signed-in.ts";
 import { type Csrf, isSameOriginPost } from "../pages/csrf.ts";
 import { languageLinks, languageOf } from "../pages/language.ts";
 import type { Catalogues, Texts } from "../pages/texts.ts";
-import type { Views } from "../pages/views.ts";
+import type { Page, Views } from "../pages/views.ts";
 import { randomText } from "../secrets.ts";
 import type { Devices } from "../sessions/device.ts";
 import type { Logouts } from "../sessions/logout.ts";
@@ -125,12 +125,6 @@ export function openToken(ctx: Context, parts: AccountParts): string {
 
 function accountBinding({ sessionUid }: SignedIn): string {
   return `account:${sessionUid}`;
-}
-
-export interface Page {
-  readonly status?: number;
-  readonly view: string;
-  readonly locals: Readonly<Record<string, unknown>>;
 }
 
 export function showPage(ctx: Context, parts: AccountParts, page: Page, signedIn?: SignedIn): void {

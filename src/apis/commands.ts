@@ -1,11 +1,13 @@
 /** Commands: `signet api …`. They change the same rows as a running server, which hears of it by notice. */
 import {
+  BY,
   booleanOf,
   type CommandGroup,
   type CommandIo,
   type Flags,
   type Given,
   listOf,
+  numberOf,
   printFields,
   printJson,
   printTable,
@@ -29,7 +31,6 @@ interface ClientRegistration {
   ): Promise<{ readonly client: { readonly id: string }; readonly secret?: string }>;
 }
 
-const BY = { kind: "command" } as const;
 const LIST_MAX = 100;
 const ONE = ["identifier-or-id"];
 
@@ -192,13 +193,6 @@ function readScope(text: string, present: Api | undefined): ApiScope {
   const sign = text.indexOf("=");
   if (sign !== -1) return { scope: text.slice(0, sign), description: text.slice(sign + 1) };
   return present?.scopes.find(({ scope }) => scope === text) ?? { scope: text, description: text };
-}
-
-function numberOf(place: string, given: Given, name: string): number | undefined {
-  const text = textOf(given, name);
-  if (text === undefined) return undefined;
-  if (!/^\d{1,9}$/.test(text)) throw usage(place, `--${name} is a whole number.`);
-  return Number(text);
 }
 
 async function findApi(apis: Apis, given: Given): Promise<Api> {

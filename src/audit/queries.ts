@@ -9,7 +9,7 @@ type EventRow = {
   actor_id: string | null;
   address: string | null;
   request_id: string | null;
-  subject_kind: "user" | "client" | "api" | "key" | "grant" | "setup" | null;
+  subject_kind: NonNullable<AuditEvent["subject"]>["kind"] | null;
   subject_id: string | null;
   data: Record<string, string | number | boolean | string[]>;
 };

@@ -1,9 +1,11 @@
 /** Commands: `signet client …`. They change the same rows as a running server, which hears of it by notice. */
 import {
+  BY,
   type CommandGroup,
   type CommandIo,
   type Given,
   listOf,
+  numberOf,
   printFields,
   printJson,
   printTable,
@@ -12,7 +14,7 @@ import {
 } from "../commands.ts";
 import { AppError } from "../errors.ts";
 import { type Client, type Clients, presentClient } from "./client.ts";
-import { CREATE_FLAGS, numberOf, readFields, UPDATE_FLAGS } from "./flags.ts";
+import { CREATE_FLAGS, readFields, UPDATE_FLAGS } from "./flags.ts";
 import { OVERLAP_SECONDS } from "./secret.ts";
 
 export interface ClientCommandApp {
@@ -32,7 +34,6 @@ interface RoleHolder {
   readonly id: string;
 }
 
-const BY = { kind: "command" } as const;
 const LIST_MAX = 100;
 /** Leaves room for the words in front of it. */
 const NAME_CHARS_MAX = 80;

@@ -1,5 +1,15 @@
 /** Flags of `client create` and `client update`: one for each field of RFC 7591 and each of Signet's own settings, and what they become. */
-import { booleanOf, type CommandIo, type Flags, type Given, listOf, readSecret, textOf, usage } from "../commands.ts";
+import {
+  booleanOf,
+  type CommandIo,
+  type Flags,
+  type Given,
+  listOf,
+  numberOf,
+  readSecret,
+  textOf,
+  usage,
+} from "../commands.ts";
 import { isOpenIdScope, splitScope } from "../scopes.ts";
 import { CLIENT_TYPES } from "./schema.ts";
 
@@ -53,7 +63,7 @@ const FIELDS: Readonly<Record<string, FieldFlag>> = {
     field: "id_token_signed_response_alg",
     kind: "text",
     value: "ALG",
-    summary: "RS256 (default) or ES256",
+    summary: "RS256 (default), ES256 or EdDSA",
   },
   "default-max-age": {
     field: "default_max_age",
@@ -191,14 +201,6 @@ export async function readFields(
   if (apis !== undefined) fields["apis"] = apis;
   for (const name of listOf(given, "clear") ?? []) fields[name.replaceAll("-", "_")] = null;
   return fields;
-}
-
-/** A whole number of a flag; undefined when it was not given. */
-export function numberOf(place: string, given: Given, name: string): number | undefined {
-  const text = textOf(given, name);
-  if (text === undefined) return undefined;
-  if (!/^\d{1,9}$/.test(text)) throw usage(place, `--${name} is a whole number.`);
-  return Number(text);
 }
 
 function readField(place: string, given: Given, name: string, kind: FieldFlag["kind"]): unknown {

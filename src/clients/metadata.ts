@@ -5,7 +5,7 @@ import { quoted } from "../text.ts";
 import { publicKeyFault } from "./jwks.ts";
 import { keysUrlFault, pageUrlFault, redirectUriFault, webOriginFault } from "./redirect-uri.ts";
 import type { AUTH_METHODS, CLIENT_TYPES, ClientInput, GRANT_TYPES, ID_TOKEN_ALGORITHMS, PublicJwk } from "./schema.ts";
-import { type ClientSettings, fillSettings } from "./settings.ts";
+import { type ClientSettings, fillSettings, unique } from "./settings.ts";
 
 export type { ClientSettings } from "./settings.ts";
 export type ClientType = (typeof CLIENT_TYPES)[number];
@@ -242,10 +242,6 @@ function resolveApis(input: ClientInput): readonly WantedApi[] {
     scopes: api.scopes,
     isDefault: api.default ?? apis.length === 1,
   }));
-}
-
-function unique<T>(values: readonly T[]): readonly T[] {
-  return [...new Set(values)];
 }
 
 function check(what: string, fault: string | undefined): void {

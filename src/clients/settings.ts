@@ -61,6 +61,6 @@ export function fillSettings(input: ClientInput): ClientSettings {
   };
 }
 
-function unique<T>(values: readonly T[]): readonly T[] {
+export function unique<T>(values: readonly T[]): readonly T[] {
   return [...new Set(values)];
 }

@@ -12,6 +12,7 @@ import type { Setup } from "../setup/setup.ts";
 import { isDisplayText } from "../text.ts";
 import { parseEmail } from "../users/email.ts";
 import { PASSWORD_CHARS_MIN, passwordFieldFault } from "../users/password.ts";
+import { NAME_CHARS_MAX } from "../users/schema.ts";
 
 export interface ConsoleParts {
   readonly issuer: string;
@@ -32,9 +33,6 @@ interface Fault {
   readonly field: Field;
   readonly words: string;
 }
-
-/** As the users' own schema has it. */
-const NAME_CHARS_MAX = 200;
 
 export function consoleRoutes(parts: ConsoleParts): Middleware {
   const router = new Router();

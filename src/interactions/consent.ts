@@ -79,7 +79,7 @@ async function tellOfAbsence(
   if (user === undefined || !decisions.some(({ granted }) => granted.includes("offline_access"))) return;
   await sendNotice(tx, parts.letters, {
     template: "offline_access",
-    reader: { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims },
+    reader: user,
     values: { app: step.client.name },
     language: step.texts.language,
   });

@@ -93,7 +93,7 @@ async function noteDevice(step: Step, parts: InteractionParts, userId: string): 
   const seen = await parts.devices.note(device, (tx) =>
     sendNotice(tx, parts.letters, {
       template: "new_device",
-      reader: { id: user.id, email: user.email, language: user.language ?? null, claims: user.claims },
+      reader: user,
       values: { ...deviceValue(userAgent), network, app: step.app?.name ?? step.client.name },
       language: step.texts.language,
     }),

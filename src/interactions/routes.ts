@@ -27,7 +27,7 @@ export function interactionRoutes(parts: InteractionParts): Middleware {
     if (ctx.query["account"] === OTHER_ACCOUNT) return showLogin(step, parts);
     await show(step, parts);
   });
-  router.post("/login", answering(parts, "login", signIn));
+  router.post("/login", answering(parts, "any", signIn));
   router.get("/signup", async (ctx) => {
     const step = await openStep(ctx, parts);
     if (isAnswered(step)) return continueAnswered(step);
@@ -82,13 +82,13 @@ async function show(step: Step, parts: InteractionParts): Promise<void> {
 /** A form answers the step it belongs to. Signing in is possible in every step, since another account can be chosen in each. */
 function answering(
   parts: InteractionParts,
-  prompt: "login" | "consent" | "select_account" | "any",
+  prompt: "consent" | "select_account" | "any",
   handle: (step: Step, parts: InteractionParts) => Promise<void>,
 ): Middleware {
   return async (ctx) => {
     const step = await openStep(ctx, parts);
     if (isAnswered(step)) return continueAnswered(step);
-    const isTheirs = prompt === "any" || prompt === "login" || step.details.prompt.name === prompt;
+    const isTheirs = prompt === "any" || step.details.prompt.name === prompt;
     if (!isTheirs) throw new AppError("interaction_gone", "the form belongs to another step");
     await handle(step, parts);
   };

@@ -7,6 +7,7 @@ import { MAIL_FROM_ANYWHERE, MAIL_FROM_NETWORK, MAIL_TO_ADDRESS } from "../limit
 import { isDisplayText } from "../text.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
 import { PASSWORD_CHARS_MIN, passwordFieldFault } from "../users/password.ts";
+import { NAME_CHARS_MAX } from "../users/schema.ts";
 import { finishSignIn, isSignUpShown } from "./login.ts";
 import { actorOf, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
 
@@ -20,8 +21,6 @@ interface Fault {
   readonly words: string;
 }
 
-/** As the users' own schema has it. */
-const NAME_CHARS_MAX = 200;
 const FIELD_BYTES_MAX = 4096;
 /** A sign-up lives for a day, and so does what its browser remembers of it. */
 const COOKIE_SECONDS = 86_400;

@@ -36,7 +36,6 @@ export interface InteractionParts {
   readonly views: Views;
   readonly catalogues: Catalogues;
   readonly metrics: Metrics;
-  /** Records an event that has no change of its own beside it. */
   readonly devices: Devices;
   readonly signUps: SignUps;
   readonly deletions: Deletions;
@@ -45,6 +44,7 @@ export interface InteractionParts {
   readonly signUp: SignUpSettings;
   /** Whether a forgotten password can be recovered by mail. */
   readonly isMailOn: boolean;
+  /** Records an event that has no change of its own beside it. */
   readonly recordAlone: (event: Parameters<RecordEvent>[1]) => Promise<void>;
 }
 

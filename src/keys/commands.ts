@@ -1,5 +1,6 @@
 /** Commands: `signet key …`. They change the same rows as a running server, which hears of it by notice. */
 import {
+  BY,
   booleanOf,
   type CommandGroup,
   type CommandIo,
@@ -23,8 +24,6 @@ export interface KeyCommandApp {
   readonly keys: Keys;
   readonly config: { readonly keyTimes: KeyTimes };
 }
-
-const BY = { kind: "command" } as const;
 
 const list: Verb<KeyCommandApp> = {
   verb: "list",

@@ -8,7 +8,7 @@ import { claimDue, countWaiting, type MailRow, markFailed, markLate, markSent } 
 import { type MailWords, renderMail } from "./template.ts";
 import { MailRefused, type Transport } from "./transport.ts";
 
-/** As many as two connections send in a few seconds. */
+/** Sent one after the other; a long queue is worked off portion by portion. */
 const PORTION = 20;
 /** Longer than the slowest sending of a portion; a process that died leaves its mails to others after it. */
 const LEASE_SECONDS = 180;

@@ -1,5 +1,6 @@
 /** Commands: `signet role …`. Who holds a role is said at `user grant-role` and `client grant-role`. */
 import {
+  BY,
   type CommandGroup,
   type CommandIo,
   type Flags,
@@ -19,7 +20,6 @@ export interface RoleCommandApp {
   readonly roles: Roles;
 }
 
-const BY = { kind: "command" } as const;
 const NAME = ["name"];
 const FIELD_FLAGS: Flags = {
   description: { type: "string", summary: "what the role is for" },

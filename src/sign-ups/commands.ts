@@ -1,8 +1,7 @@
 /** Verbs of `signet user` about what people do themselves otherwise: invite, reset a password, end sessions, revoke an app, delete. */
-import { type CommandIo, type Given, printJson, textOf, usage, type Verb } from "../commands.ts";
+import { BY, type CommandIo, type Given, printJson, textOf, usage, type Verb } from "../commands.ts";
 import { AppError } from "../errors.ts";
 
-const BY = { kind: "command" } as const;
 type By = typeof BY;
 
 interface Person {

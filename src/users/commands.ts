@@ -1,5 +1,6 @@
 /** `signet user`: the verbs of users on the command line. A password is read from standard input or a file, never from a flag. */
 import {
+  BY,
   booleanOf,
   type CommandGroup,
   type CommandIo,
@@ -33,8 +34,6 @@ interface RoleHolder {
   readonly kind: "user";
   readonly id: string;
 }
-
-const BY = { kind: "command" } as const;
 
 /** Flag of a claim -> its name on the wire (OpenID Connect Core section 5.1). */
 const CLAIM_FLAGS = {

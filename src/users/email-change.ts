@@ -2,7 +2,6 @@
 import type { Actor, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
-import type { Revocations } from "../revocations/revocation.ts";
 import { type Db, isUniqueViolation } from "../store/db.ts";
 import { toUser } from "./columns.ts";
 import { parseEmail } from "./email.ts";
@@ -25,7 +24,6 @@ interface Room {
   readonly db: Db;
   readonly letters: Letters;
   readonly record: RecordEvent;
-  readonly revocations: Revocations;
 }
 
 export function createEmailChanges(room: Room): EmailChanges {

@@ -1,13 +1,12 @@
 /** `signet user import`: people and their password hashes from another system, a line each. */
 import { open } from "node:fs/promises";
-import { type CommandIo, type Given, printFields, printJson } from "../commands.ts";
+import { BY, type CommandIo, type Given, printFields, printJson } from "../commands.ts";
 import { AppError } from "../errors.ts";
 import { parseImportedUser } from "./schema.ts";
 import type { Users } from "./user.ts";
 
 /** A file of another kind is wrong in every line. */
 const REFUSALS_SHOWN = 5;
-const BY = { kind: "command" } as const;
 
 /**
  * A line a user, with the names of the claims: email, email_verified, name and so on, password_hash. Run again it goes on where it ended: an

@@ -12,11 +12,13 @@ export interface Letters {
 }
 
 /** The part of a user that a letter needs. */
-export type Reader = Pick<UserRow, "id" | "email" | "language" | "claims">;
+export interface Reader extends Pick<UserRow, "id" | "email" | "claims"> {
+  readonly language?: string | null | undefined;
+}
 
 const LANGUAGE_DEFAULT = "en";
 
-export function languageOf(reader: Pick<UserRow, "language" | "claims">, otherwise = LANGUAGE_DEFAULT): string {
+export function languageOf(reader: Pick<Reader, "language" | "claims">, otherwise = LANGUAGE_DEFAULT): string {
   return reader.language ?? reader.claims.locale ?? otherwise;
 }
 

@@ -5,7 +5,7 @@ import { DISPLAY_TEXT_RULE, isDisplayText } from "../text.ts";
 import { parseForeignHash } from "./foreign-hash.ts";
 
 /** Longest name that is shown and carried in tokens. */
-const NAME_CHARS_MAX = 200;
+export const NAME_CHARS_MAX = 200;
 const URL_CHARS_MAX = 2048;
 const LINES_CHARS_MAX = 1000;
 const SHORT_CHARS_MAX = 64;
