@@ -61,7 +61,7 @@ export function publishedSeconds(times: KeyTimes, tokenSeconds: number): number 
   return lastUseSeconds(times) + tokenSeconds + times.skewSeconds;
 }
 
-/** How long after it was replaced a random key verifies: what it made last lives `overlapSeconds`. */
+/** How long after it was replaced a random key verifies: what it made last lives `longestUseSeconds`. */
 export function overlapSeconds(times: KeyTimes, longestUseSeconds: number): number {
   return lastUseSeconds(times) + longestUseSeconds + times.skewSeconds;
 }

@@ -32,7 +32,11 @@ const jwkShape = z.object({
     .optional(),
   use: z.literal("sig").optional(),
   alg: z.string().max(20).optional(),
-  ...Object.fromEntries(["n", "e", "d", "p", "q", "dp", "dq", "qi", "x", "y"].map((name) => [name, member.optional()])),
+  ...Object.fromEntries(
+    Object.values(MEMBERS)
+      .flat()
+      .map((name) => [name, member.optional()]),
+  ),
 });
 
 /** Throws AppError key_invalid that says what is wrong; it never repeats a part of the key. */

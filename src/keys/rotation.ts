@@ -18,7 +18,7 @@ export interface KeyParts extends PlanRules {
 
 /** Every instance listens here, and reads its keys again. */
 export const KEYS_CHANNEL = "keys";
-export const SYSTEM: Actor = { kind: "system" };
+const SYSTEM: Actor = { kind: "system" };
 
 /** What one turn did. */
 export interface Turned {
@@ -34,8 +34,9 @@ export interface Turned {
 export async function turnKeys(parts: KeyParts, options: { readonly wait: boolean }): Promise<Turned> {
   const before = await sql.selectKeys(parts.db);
   const isRaised = needsRaise(before, parts);
-  if (planOf(before, parts).length === 0 && !isRaised) return { steps: [], isBusy: false };
-  const made = await makeAhead(planOf(before, parts), parts.vault);
+  const due = planOf(before, parts);
+  if (due.length === 0 && !isRaised) return { steps: [], isBusy: false };
+  const made = await makeAhead(due, parts.vault);
   return changeKeys(parts, { wait: options.wait, made }, async (tx, rows, material) => {
     if (needsRaise(rows, parts)) await sql.raiseTokenSeconds(tx, parts.times.tokenSecondsMax);
     const steps = planOf(rows, parts);
@@ -47,7 +48,7 @@ export async function turnKeys(parts: KeyParts, options: { readonly wait: boolea
 /** Finds the key of an algorithm that was made before the lock was taken, or makes it now. */
 export type TakeMaterial = (algorithm: SigningAlgorithm) => Promise<KeyMaterial>;
 
-/** One change under the lock, on rows that were read and opened under it; tells all instances when something was done. */
+/** One change under the lock, on rows that were read and opened under it; tells all instances. */
 export async function changeKeys(
   parts: KeyParts,
   options: { readonly wait: boolean; readonly made?: ReadonlyMap<SigningAlgorithm, KeyMaterial> },

@@ -6,10 +6,8 @@ import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL, mergeGrants } from "./grants-merge.ts";
 import { CLIENT_CUT, datedGrant, USER_CUT } from "./grants-owners.ts";
 
-/** The engine's own kind: the tombstone of a Grant. */
-export const ENDED_GRANT = TOMBSTONE;
 /** The mark of a removed record, which no late write brings back. */
-const REMOVED = 2;
+export const REMOVED = 2;
 
 /** A Grant that has ended by itself is as good as none: whoever writes over it begins anew. */
 const PUT_FIRST = `
@@ -30,7 +28,7 @@ const IS_LIVE = `
 grant_records.mark <> ${REMOVED} and grant_records.expires_at > $1
 and not exists (
   select from grant_records as ended
-  where ended.key = '${ENDED_GRANT}' || substr(grant_records.key, ${GRANT_MODEL.length + 1}) and ended.expires_at > $1
+  where ended.key = '${TOMBSTONE}' || substr(grant_records.key, ${GRANT_MODEL.length + 1}) and ended.expires_at > $1
 )
 and not exists (
   select from grant_cuts where key = grant_records.user_key and before_ms >= grant_records.signed_in_at and expires_at > $1
@@ -67,7 +65,7 @@ export function createPostgresGrants(db: Db): PostgresGrants {
       return row === undefined ? undefined : { payload: parse(row), isConsumed: row.mark === 1 };
     },
     async isEnded({ grantId, tokenId, userId, clientId }, madeAtMs, signedInAtMs = madeAtMs) {
-      const tombstones = [grantId, tokenId].filter((id) => id !== undefined).map((id) => storeKey(ENDED_GRANT, id));
+      const tombstones = [grantId, tokenId].filter((id) => id !== undefined).map((id) => storeKey(TOMBSTONE, id));
       const [row] = await db.query<{ is_ended: boolean }>(IS_ENDED, [
         now(),
         tombstones,

@@ -1,14 +1,12 @@
 /** Revoking in Postgres: the tombstone of a Grant, the cut-off of a user or a client; one row each, whatever was issued, and no late write undoes it. */
 import { now, secondsAfter } from "../clock.ts";
 import type { Db } from "./db.ts";
-import { type GrantStore, type Revocation, storeKey } from "./grants.ts";
+import { type GrantStore, type Revocation, storeKey, TOMBSTONE } from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL } from "./grants-merge.ts";
 import { CLIENT_CUT, USER_CUT } from "./grants-owners.ts";
-import { ENDED_GRANT } from "./grants-postgres-grants.ts";
+import { REMOVED } from "./grants-postgres-grants.ts";
 import { END_BY_UID, SESSION } from "./grants-postgres-sessions.ts";
-
-const REMOVED = 2;
 
 /** A tombstone never ends earlier than somebody wanted. */
 const BURY = `
@@ -33,7 +31,7 @@ insert into grant_records as stored (key, mark, payload, expires_at) values ($1,
 on conflict (key) do update set mark = ${REMOVED}, payload = ''`;
 
 export function createPostgresRevocations(db: Db): Pick<GrantStore, "endGrant" | "cutOff" | "plant"> {
-  const bury = (hash: string, expiresAt: Date) => db.query(BURY, [`${ENDED_GRANT}:${hash}`, expiresAt]);
+  const bury = (hash: string, expiresAt: Date) => db.query(BURY, [`${TOMBSTONE}:${hash}`, expiresAt]);
   const cut = (kind: "user" | "client", id: string, beforeMs: number, expiresAt: Date) =>
     db.query(CUT, [storeKey(kind === "user" ? USER_CUT : CLIENT_CUT, id), Math.floor(beforeMs), expiresAt]);
   const plantOne = async ({ kind, key, beforeMs, expiresAtMs }: Revocation): Promise<void> => {

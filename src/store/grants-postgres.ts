@@ -13,7 +13,7 @@ import {
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL } from "./grants-merge.ts";
 import { createPostgresFamilies } from "./grants-postgres-families.ts";
-import { createPostgresGrants } from "./grants-postgres-grants.ts";
+import { createPostgresGrants, REMOVED } from "./grants-postgres-grants.ts";
 import { createPostgresRevocations } from "./grants-postgres-revocations.ts";
 import { createPostgresSessions } from "./grants-postgres-sessions.ts";
 
@@ -22,7 +22,6 @@ const USER_CODE = ".code-";
 const CLAIM = ".claim-";
 /** Marks of a record. A removed one leaves its mark until its time is over, so that a late write does not bring it back. */
 const CONSUMED = 1;
-const REMOVED = 2;
 /** Rows that one statement of the sweep removes: few enough that its locks and its log are no load. */
 const SWEEP_BATCH = 500;
 /** A process that died between a revocation's row and what it does was noticed, and started again, within this time. */

@@ -41,7 +41,7 @@ export interface RedisGrants extends Pick<GrantStore, "findGrant" | "isEnded" | 
   put(id: string, payload: JsonObject, ttlSeconds: number): Promise<void>;
 }
 
-interface Ground {
+export interface Ground {
   readonly connection: RedisConnection;
   readonly epoch: Epoch;
   readonly index: RedisIndex;

@@ -7,10 +7,8 @@ import { now, nowSeconds } from "../clock.ts";
 import type { JsonObject, Owner, SessionChange, SessionRecord, SessionStore } from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { datedSession, isCovered } from "./grants-owners.ts";
-import type { RedisConnection } from "./grants-redis-connection.ts";
-import type { Epoch } from "./grants-redis-epoch.ts";
+import type { Ground } from "./grants-redis-grants.ts";
 import { cutKeys, parseCuts } from "./grants-redis-grants.ts";
-import type { RedisIndex } from "./grants-redis-index.ts";
 
 export const SESSION = ".s";
 const POINTER = ".sid";
@@ -90,12 +88,6 @@ declare module "ioredis" {
     prolongPointer(key: string, ttl: number): Result<number, Context>;
     replacePointer(key: string, endsMs: number, ttl: number): Result<number, Context>;
   }
-}
-
-interface Ground {
-  readonly connection: RedisConnection;
-  readonly epoch: Epoch;
-  readonly index: RedisIndex;
 }
 
 export function createRedisSessions(ground: Ground): SessionStore {
