@@ -55,7 +55,7 @@ async function save(ctx: Context, parts: AccountParts, signedIn: SignedIn): Prom
   } catch (error) {
     if (!(error instanceof AppError && error.code === "user_invalid")) throw error;
     // The schema names each field before what is wrong with it.
-    const faulty = FIELDS.filter((name) => error.detail?.includes(`${name}: `) === true);
+    const faulty = FIELDS.filter((name) => new RegExp(`(^|[^a-z_])${name}: `).test(error.detail ?? ""));
     return show(ctx, parts, signedIn, { typed, faulty });
   }
   redirect(ctx, "/account?done=profile");

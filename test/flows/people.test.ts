@@ -56,6 +56,31 @@ async function enter(
 for (const { engine, skip } of await engines()) {
   const on = (name: string): string => `${name} (${engine})`;
 
+  test(on("a field of the profile is marked alone, and what became of the account is told in words"), {
+    skip,
+  }, async () => {
+    const journey = await journeyOn(engine);
+    const who = browserOf(journey);
+    await enter(journey, who);
+    const page = await who.browser.get(`${journey.issuer}/account/profile`, who.headers);
+    const answer = await who.browser.submit(
+      page,
+      { nickname: "n".repeat(300) },
+      { headers: who.headers, match: 'name="nickname"' },
+    );
+    const marked = [...answer.text.matchAll(/<input[^>]*aria-invalid="true"[^>]*>/g)].map(
+      ([input]) => / name="([^"]+)"/.exec(input)?.[1],
+    );
+    assert.deepEqual(marked, ["nickname"]);
+    const by = { kind: "system", id: "test" } as const;
+    await journey.service.roles.grant({ kind: "user", id: journey.userId }, "auditor", by);
+    await journey.service.roles.revoke({ kind: "user", id: journey.userId }, "auditor", by);
+    const activity = await who.browser.get(`${journey.issuer}/account/activity`, who.headers);
+    assert.match(activity.text, /Role given/);
+    assert.match(activity.text, /Role taken/);
+    assert.doesNotMatch(activity.text, /role\.(granted|revoked)/);
+  });
+
   test(on("sign-up by prompt=create, the code from the mail, and on to the app with a code"), { skip }, async () => {
     const journey = await journeyOn(engine);
     const { browser, headers } = browserOf(journey);
