@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { beginJourney, EMAIL, PASSWORD } from "./flows/journey.ts";
+import { CHECKOUT, nodeArgs } from "./ladder.ts";
 import { atEnd, chromium, cookieJarClient, eventually, freePort, withoutChromium } from "./support.ts";
 
-const CHECKOUT = join(import.meta.dirname, "..");
 const journey = beginJourney("postgres");
 const folder = mkdtemp(join(tmpdir(), "signet-guides-"));
 atEnd(async () => rm(await folder, { recursive: true, force: true }));
@@ -23,7 +23,7 @@ test("the commands of every guide do what they say", async () => {
     for (const line of (await blocks(guide, "sh")).flatMap((block) => block.text.split("\n"))) {
       if (!line.includes("npm run -s signet --")) continue;
       // What the npm script of that name runs, without npm's own second each time.
-      const command = line.replace("npm run -s signet --", "node --import tsx src/main.ts");
+      const command = line.replace("npm run -s signet --", ["node", ...nodeArgs("src/main.ts")].join(" "));
       const { stdout } = await promisify(execFile)("sh", ["-c", command], {
         cwd: CHECKOUT,
         env: { ...process.env, ...env, ...secrets },

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { test } from "node:test";
 import { createLog, type LogFields } from "../src/log.ts";
-import { CHECKOUT } from "./ladder.ts";
+import { CHECKOUT, LOADER, programUrl } from "./ladder.ts";
 
 function written(
   pretty: boolean,
@@ -92,12 +92,12 @@ test("levels below the chosen one are not written, and silence is silence", () =
 
 test("a closed output, both streams of it, does not end the process that logs (T-REL-21)", async () => {
   const script = `
-    const { createLog } = await import("./src/log.ts");
+    const { createLog } = await import(${JSON.stringify(programUrl("src/log.ts"))});
     const log = createLog({ level: "info", pretty: false });
     const wait = () => new Promise((resolve) => setTimeout(resolve, 20));
     for (let line = 0; line < 20; line += 1) { log.info("line", { count: line }); process.stderr.write("a warning\\n"); await wait(); }
     process.exitCode = 7;`;
-  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
+  const child = spawn(process.execPath, [...LOADER, "--input-type=module", "-e", script], {
     cwd: CHECKOUT,
     stdio: ["ignore", "pipe", "pipe"],
   });

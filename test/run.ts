@@ -5,6 +5,7 @@ import { availableParallelism } from "node:os";
 import { join, relative, sep } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
+import { compile } from "./compile.ts";
 import { CHECKOUT, type Missing, openLadder, SERVICES_VARIABLE, type Services } from "./ladder.ts";
 
 /** A file that hangs fails after this time and is named. The launcher's rows take 240 s beside a busy machine (measured), so the bound lies far above. */
@@ -47,18 +48,26 @@ async function main(args: readonly string[]): Promise<number> {
     return 1;
   }
   const [checks, ladder] = await Promise.all([isLong ? [] : runChecks(), openLadder()]);
+  const tree = compile(CHECKOUT);
   const interrupted = new AbortController();
   // Once only: a second signal ends the runner at once, and the watchdogs clean up behind it.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => interrupted.abort());
   try {
     console.log(table(ladder.service, []));
-    const totals = await runFiles({ files, services: ladder.service, isLong, signal: interrupted.signal });
+    const totals = await runFiles({
+      files,
+      tree: tree.folder,
+      services: ladder.service,
+      isLong,
+      signal: interrupted.signal,
+    });
     const problems = judge({ checks, totals, services: ladder.service, isStrict });
     if (interrupted.signal.aborted) problems.push("interrupted");
     report({ checks, totals, services: ladder.service, problems, seconds: (performance.now() - began) / 1000 });
     return problems.length === 0 ? 0 : 1;
   } finally {
     await ladder.close();
+    tree.remove();
   }
 }
 
@@ -104,9 +113,10 @@ function runCheck(name: string, command: string, args: readonly string[]): Promi
   });
 }
 
-/** Each file is a process of its own, with the loader that runs this one; in the long run one at a time, since figures are measured there. */
+/** Each file is a process of its own, compiled beforehand; in the long run one at a time, since figures are measured there. */
 async function runFiles(options: {
   files: readonly string[];
+  tree: string;
   services: Services;
   isLong: boolean;
   signal: AbortSignal;
@@ -115,10 +125,13 @@ async function runFiles(options: {
   const skipped: Outcome[] = [];
   const lines: string[] = [];
   process.env[SERVICES_VARIABLE] = JSON.stringify(options.services);
-  // The loader's worker thread was seen to hang for good before the first test of a file; a process per file that it has not seen yet does not.
-  process.env["ESBUILD_WORKER_THREADS"] = "0";
+  // The runner hands its own flags on, and the loader that this process needs would cost each file two seconds of CPU.
+  process.execArgv.length = 0;
+  const { tree } = options;
+  const compiled = (file: string): string => join(tree, relative(CHECKOUT, file)).replace(/\.ts$/, ".js");
+  const source = (file: string): string => relative(tree, file).replace(/\.js$/, ".ts");
   const stream = run({
-    files: [...options.files],
+    files: options.files.map(compiled),
     // A run that decides takes its time: beside a browser and a second server, passwords are not hashed in the time they have.
     concurrency: options.isLong || process.env["CI"] === "true" ? 1 : Math.max(2, availableParallelism()),
     timeout: options.isLong ? LONG_FILE_MS : FILE_MS,
@@ -126,12 +139,12 @@ async function runFiles(options: {
   });
   const outcome = (event: { name: string; file?: string }, reason: string): Outcome => ({
     name: event.name,
-    file: event.file === undefined ? "" : relative(CHECKOUT, event.file),
+    file: event.file === undefined ? "" : source(event.file),
     reason,
   });
   const times = new Map<string, { began: number; ended: number }>();
   stream.on("test:dequeue", ({ name }) => {
-    if (options.files.includes(name)) times.set(name, { began: performance.now(), ended: performance.now() });
+    if (name.startsWith(tree)) times.set(name, { began: performance.now(), ended: performance.now() });
   });
   const touch = (file: string | undefined): void => {
     const time = times.get(file ?? "");
@@ -155,7 +168,7 @@ async function runFiles(options: {
   for await (const chunk of printed) process.stdout.write(chunk as string);
   const tests = Number(lines.find((line) => line.startsWith("tests "))?.slice(6) ?? 0);
   const slowest = [...times]
-    .map(([file, { began, ended }]) => ({ file: relative(CHECKOUT, file), seconds: (ended - began) / 1000 }))
+    .map(([file, { began, ended }]) => ({ file: source(file), seconds: (ended - began) / 1000 }))
     .sort((one, other) => other.seconds - one.seconds)
     .slice(0, SLOWEST_SHOWN);
   return { failed, skipped, lines, tests, slowest };

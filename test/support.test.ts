@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { Redis } from "ioredis";
 import { createLog } from "../src/log.ts";
 import { openDb } from "../src/store/db.ts";
-import { CHECKOUT, SERVICES_VARIABLE } from "./ladder.ts";
+import { CHECKOUT, LOADER, programUrl, SERVICES_VARIABLE } from "./ladder.ts";
 import {
   atEnd,
   chromium,
@@ -185,7 +185,7 @@ test("a process with shifted time has it everywhere, and durations go on", async
       file: require("node:fs").statSync(".").mtime instanceof Date, waited: performance.now() - began,
     })), 20)`;
   const env = { PATH: process.env["PATH"], SHIFT_TIME_SECONDS: "86400" };
-  const args = ["--import", "tsx", "--import", "./test/shift-time.ts", "-e", code];
+  const args = [...LOADER, "--import", programUrl("test/shift-time.ts"), "-e", code];
   const before = Date.now() + 86_400_000;
   const { stdout } = await run(process.execPath, args, { cwd: CHECKOUT, env });
   const after = Date.now() + 86_400_000;

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, type TestContext } from "node:test";
 import { Redis } from "ioredis";
-import { type Browser, chromium as launcher } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { readConfig } from "../src/config.ts";
 import { createLog } from "../src/log.ts";
 import { randomText } from "../src/secrets.ts";
@@ -20,6 +20,7 @@ import {
   findChromium,
   freePort,
   type Missing,
+  nodeArgs,
   openPostgres,
   openRedis,
   postgresUrl,
@@ -122,7 +123,7 @@ let databases = 0;
 export async function testDatabase(owner?: TestContext | string): Promise<TestDatabase> {
   const { connection, template } = await postgres();
   databases += 1;
-  const file = typeof owner === "string" ? owner : basename(process.argv[1] ?? "alone", ".test.ts");
+  const file = typeof owner === "string" ? owner : basename(process.argv[1] ?? "alone").replace(/\.test\.[jt]s$/, "");
   const slug = file.toLowerCase().replace(/[^a-z0-9]+/g, "_");
   const name = `t_${slug.slice(0, 36)}_${process.pid}_${databases}`;
   await asOwner(connection, (client) => client.query(`create database "${name}" template ${template}`));
@@ -239,8 +240,8 @@ export interface SpawnedSignet extends Signet {
 export async function spawnSignet(options: SignetOptions & { shiftTimeSeconds?: number }): Promise<SpawnedSignet> {
   const env = await signetEnvironment(options);
   const shift = options.shiftTimeSeconds ?? 0;
-  const preload = shift === 0 ? [] : ["--import", "./test/shift-time.ts"];
-  const child = spawn(process.execPath, ["--import", "tsx", ...preload, "src/main.ts", "serve"], {
+  const preloads = shift === 0 ? [] : ["test/shift-time.ts"];
+  const child = spawn(process.execPath, [...nodeArgs("src/main.ts", preloads), "serve"], {
     cwd: CHECKOUT,
     // Built, not inherited: what the machine happens to set must not decide a test.
     env: {
@@ -315,6 +316,8 @@ function describe(env: Readonly<Record<string, string>>): Signet {
 export const chromium = once(async (): Promise<Browser> => {
   const found = await chromiumFound();
   if ("missing" in found) throw new Error(`there is no Chromium (${found.missing}): skip by withoutChromium()`);
+  // Loaded here: most files open no browser, and the package takes half a second.
+  const { chromium: launcher } = await import("playwright-core");
   const browser = await launcher.launch({ executablePath: found.found, args: CHROMIUM_FLAGS, headless: true });
   atEnd(() => browser.close());
   return browser;

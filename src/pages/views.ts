@@ -1,4 +1,4 @@
-/** Views: every page's Pug file, compiled at start. A view sees the locals its header names and nothing else of what it is handed. */
+/** Views: every page's Pug file, compiled at start; in development when it is first shown. A view sees the locals its header names and nothing else of what it is handed. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import type Koa from "koa";
@@ -33,7 +33,7 @@ export interface ViewsOptions {
 }
 
 interface View {
-  readonly template: pug.compileTemplate;
+  readonly template: () => pug.compileTemplate;
   readonly names: ReadonlySet<string>;
 }
 
@@ -51,7 +51,9 @@ export function createViews(options: ViewsOptions): Views {
   for (const path of pugFiles(viewsDir)) {
     const name = relative(viewsDir, path).split(sep).join("/");
     if (NOT_A_VIEW.test(name)) continue;
-    const template = pug.compileFile(path, { basedir: viewsDir, compileDebug: isDevelopment });
+    const template = once(() => pug.compileFile(path, { basedir: viewsDir, compileDebug: isDevelopment }));
+    // In production a broken view keeps the server from starting; in development a start that is a second faster is worth more.
+    if (!isDevelopment) template();
     views.set(name.slice(0, -".pug".length), { template, names: new Set([...shared, ...namedLocals(path)]) });
   }
   const tools = { brand, issuerHost, isDevelopment, asset: assets.url, tileOf, letterOf, initialsOf, webAddress };
@@ -62,7 +64,7 @@ export function createViews(options: ViewsOptions): Views {
     if (stray !== undefined) throw new Error(`the view ${name} names no local ${stray}`);
     // Each named local is set, also to undefined: Pug would look up a missing one among the globals.
     const named = Object.fromEntries([...view.names].map((local) => [local, own(locals, local)]));
-    return view.template({ ...named, ...tools, texts, t: texts.t });
+    return view.template()({ ...named, ...tools, texts, t: texts.t });
   };
   return {
     render,
@@ -74,6 +76,14 @@ export function createViews(options: ViewsOptions): Views {
       ctx.set("Content-Language", texts.language);
       ctx.body = html;
     },
+  };
+}
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 

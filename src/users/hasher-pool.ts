@@ -11,7 +11,7 @@ const ANSWER_MS = 2500;
 /** A child that has not answered one call in this time hangs; a hash takes 20 to 50 ms, and up to a second beside saturated cores. */
 const HANG_MS = 2000;
 /** The first call also pays for the pages that the child touches for the first time; on a busy machine an impatient end would never let one begin. */
-const FIRST_CALL_MS = 10_000;
+const FIRST_CALL_MS = 20_000;
 /** A child that is not ready after this time never will be. */
 const READY_MS = 30_000;
 /** A child that dies at once is not started in a tight loop. */

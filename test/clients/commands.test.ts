@@ -16,6 +16,7 @@ import { createRoles } from "../../src/roles/role.ts";
 import { randomText } from "../../src/secrets.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
+import { nodeArgs } from "../ladder.ts";
 import { revocationGround } from "../revocations/ground.ts";
 import { atEnd, eventually, listen, testDatabase } from "../support.ts";
 
@@ -218,7 +219,7 @@ test("as people type it: a running server's cache hears of what the command did"
     ISSUER: "http://localhost:3999",
   };
   const command = async (...argv: string[]): Promise<Record<string, unknown>> => {
-    const child = spawn(process.execPath, ["--import", "tsx", "src/main.ts", "client", ...argv], { env });
+    const child = spawn(process.execPath, [...nodeArgs("src/main.ts"), "client", ...argv], { env });
     let [out, err] = ["", ""];
     child.stdout.on("data", (chunk: Buffer) => {
       out += chunk.toString();

@@ -10,7 +10,7 @@ import { decodeJwt } from "jose";
 import * as openid from "openid-client";
 import { run as command } from "../../src/main.ts";
 import { randomText } from "../../src/secrets.ts";
-import { CHECKOUT } from "../ladder.ts";
+import { CHECKOUT, nodeArgs } from "../ladder.ts";
 import {
   type Answer,
   atEnd,
@@ -52,7 +52,7 @@ function run(words: readonly string[], { stdin = "", env = {}, by = "here" }: Ca
   const own = { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...server.env, ...env };
   if (by === "here") return runHere(words, own, stdin);
   const [file, args] =
-    by === "npm" ? ["npm", ["run", "-s", "signet", "--"]] : [process.execPath, ["--import", "tsx", "src/main.ts"]];
+    by === "npm" ? ["npm", ["run", "-s", "signet", "--"]] : [process.execPath, [...nodeArgs("src/main.ts")]];
   return runProcess(spawn(file, [...args, ...words], { cwd: CHECKOUT, env: own, timeout: RUN_MS }), stdin);
 }
 
@@ -394,7 +394,7 @@ test("as a process: exit codes 0, 1 and 2, clean streams, a closed pipe that is 
   assert.deepEqual([wrong.code, wrong.out], [2, ""]);
   assert.match(wrong.err, /^"frobnicate" is no verb of "client"\. See: signet client --help\n/);
   const { PATH = "", HOME = "" } = process.env;
-  const args = ["--import", "tsx", "src/main.ts", "client", "list", "--json"];
+  const args = [...nodeArgs("src/main.ts"), "client", "list", "--json"];
   const deaf = spawn(process.execPath, args, { cwd: CHECKOUT, env: { PATH, HOME, ...server.env }, timeout: RUN_MS });
   // The reader is gone before there is anything to read, as with `| head -0`.
   deaf.stdout.destroy();

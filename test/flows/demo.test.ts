@@ -11,7 +11,7 @@ import { test } from "node:test";
 import { exportJWK, generateKeyPair, type JWTHeaderParameters, type JWTPayload, SignJWT } from "jose";
 import type { Page } from "playwright-core";
 import { createApi } from "../../demo/api.ts";
-import { CHECKOUT } from "../ladder.ts";
+import { CHECKOUT, LOADER, programFile } from "../ladder.ts";
 import { atEnd, chromium, eventually, freePort, withoutChromium } from "../support.ts";
 
 /** A first start makes a database; on a busy machine that takes its time. */
@@ -204,8 +204,8 @@ test("npm start, then the demo app: sign in, consent, tokens, an API call, refre
 
 /** The demo app alone, as demo/start.ts forks it, beside an issuer that does not answer. */
 async function forkApp(port: number): Promise<{ child: ChildProcess; output(): string; exit: Promise<number | null> }> {
-  const child = fork(join(CHECKOUT, "demo", "app.ts"), {
-    execArgv: ["--import", "tsx"],
+  const child = fork(programFile("demo/app.ts"), {
+    execArgv: [...LOADER],
     env: {
       PATH: process.env["PATH"],
       PORT: String(port),

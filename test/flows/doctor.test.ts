@@ -1,12 +1,10 @@
 /** `signet doctor` as a process: each planted fault is named with what mends it, and a sound installation has none. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { join } from "node:path";
 import { test } from "node:test";
 import { randomText } from "../../src/secrets.ts";
+import { CHECKOUT, nodeArgs } from "../ladder.ts";
 import { ownRedis, startSignet, withoutRedis } from "../support.ts";
-
-const CHECKOUT = join(import.meta.dirname, "..", "..");
 
 interface Finding {
   readonly check: string;
@@ -23,7 +21,7 @@ function doctor(
     const options = { cwd: CHECKOUT, env: { PATH: process.env["PATH"] ?? "", ...env } };
     execFile(
       process.execPath,
-      ["--import", "tsx", "src/main.ts", "doctor", "--json", ...flags],
+      [...nodeArgs("src/main.ts"), "doctor", "--json", ...flags],
       options,
       (error, stdout, stderr) => {
         const code = error === null ? 0 : Number(error.code);

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CHECKOUT } from "../ladder.ts";
+import { CHECKOUT, nodeArgs } from "../ladder.ts";
 import { atEnd, cookieJarClient, eventually, freePort } from "../support.ts";
 import { isRetryLater, send } from "./faults.ts";
 
@@ -34,7 +34,7 @@ interface Started {
 }
 
 function start(args: readonly string[], more: Readonly<Record<string, string>> = {}, input?: string): Started {
-  const child = spawn(process.execPath, ["--import", "tsx", "src/main.ts", ...args], {
+  const child = spawn(process.execPath, [...nodeArgs("src/main.ts"), ...args], {
     cwd: CHECKOUT,
     env: { ...env, ...more },
     stdio: ["pipe", "pipe", "pipe"],

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { afterEach, test } from "node:test";
 import { Redis } from "ioredis";
-import { CHECKOUT } from "../ladder.ts";
+import { CHECKOUT, nodeArgs } from "../ladder.ts";
 import { type Answer, cookieJarClient, eventually, startSignet, testDatabase, withoutRedis } from "../support.ts";
 import {
   askAll,
@@ -173,7 +173,7 @@ test("a Redis that may evict makes the server unready and is logged; production 
     assert.match(why, /maxmemory-policy is allkeys-lru/);
     assert.ok(journey.lines.some((line) => line.includes("not ready") && line.includes("allkeys-lru")));
     const env = await environmentOn({ DATABASE_URL: journey.env["DATABASE_URL"] ?? "", REDIS_URL: redis.url });
-    const child = spawn(process.execPath, ["--import", "tsx", "src/main.ts", "serve"], {
+    const child = spawn(process.execPath, [...nodeArgs("src/main.ts"), "serve"], {
       cwd: CHECKOUT,
       env: { PATH: process.env["PATH"] ?? "", ...env, SECRET_KEY: journey.env["SECRET_KEY"] ?? "" },
       stdio: ["ignore", "ignore", "pipe"],

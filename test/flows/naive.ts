@@ -16,8 +16,8 @@ const AS_ENGINE = "?as-engine";
 if (!import.meta.url.includes(AS_ENGINE)) {
   const hooks = `export async function resolve(specifier, context, next) {
     const found = await next(specifier, context);
-    const isEngine = /\\/src\\/store\\/grants-(redis|postgres)\\.ts$/.test(found.url.split("?")[0]);
-    const isOurs = /\\/test\\/flows\\/naive\\.ts$/.test((context.parentURL ?? "").split("?")[0]);
+    const isEngine = /\\/src\\/store\\/grants-(redis|postgres)\\.[jt]s$/.test(found.url.split("?")[0]);
+    const isOurs = /\\/test\\/flows\\/naive\\.[jt]s$/.test((context.parentURL ?? "").split("?")[0]);
     return isEngine && !isOurs ? { ...found, url: ${JSON.stringify(`${import.meta.url}${AS_ENGINE}`)} } : found;
   }`;
   register(`data:text/javascript,${encodeURIComponent(hooks)}`);

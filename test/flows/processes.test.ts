@@ -8,7 +8,7 @@ import { openApp } from "../../src/app.ts";
 import type { Actor } from "../../src/audit/event.ts";
 import { readConfig } from "../../src/config.ts";
 import { createLog } from "../../src/log.ts";
-import { asOwner, CHECKOUT } from "../ladder.ts";
+import { asOwner, CHECKOUT, nodeArgs } from "../ladder.ts";
 import { atEnd, eventually, type SpawnedSignet, spawnSignet, testDatabase } from "../support.ts";
 import { basic, environmentOn } from "./faults.ts";
 import { API, CALLBACK, EMAIL, PASSWORD, signIn } from "./journey.ts";
@@ -206,7 +206,7 @@ test("a failure that nobody caught is logged, and the process ends with 1; no st
 
 test("with its output closed the server goes on; a second signal ends it at once (T-REL-21)", async () => {
   const own = await environmentOn({ DATABASE_URL: database.url });
-  const child = spawn(process.execPath, ["--import", "tsx", "src/main.ts", "serve"], {
+  const child = spawn(process.execPath, [...nodeArgs("src/main.ts"), "serve"], {
     cwd: CHECKOUT,
     env: { PATH: process.env["PATH"] ?? "", ...own, SECRET_KEY: env["SECRET_KEY"] ?? "", SHUTDOWN_DELAY: "10" },
     stdio: ["ignore", "pipe", "pipe"],

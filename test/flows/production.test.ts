@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { randomText } from "../../src/secrets.ts";
+import { CHECKOUT } from "../ladder.ts";
 import { atEnd, cookieJarClient, eventually, freePort, testDatabase } from "../support.ts";
 
-const CHECKOUT = join(import.meta.dirname, "..", "..");
 const exec = promisify(execFile);
 const PATH = process.env["PATH"] ?? "";
 /** Half of what is installed, and no part of a build: left out, the packages themselves are there to be pruned. */

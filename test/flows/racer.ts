@@ -7,12 +7,13 @@ import { type App, openApp } from "../../src/app.ts";
 import type { Actor } from "../../src/audit/event.ts";
 import { readConfig } from "../../src/config.ts";
 import { createLog } from "../../src/log.ts";
+import { LOADER, programUrl } from "../ladder.ts";
 import { atEnd, type Client, cookieJarClient, type Engine, spawnSignet } from "../support.ts";
 import { API, CALLBACK, EMAIL, PASSWORD, type SignedIn, signIn } from "./journey.ts";
 
 export const BY: Actor = { kind: "system", id: "races" };
-/** Loads the naive store instead of the engines; the loader first, since the preload is TypeScript. */
-const NAIVE_OPTIONS = "--import=tsx --import=./test/flows/naive.ts";
+/** Loads the naive store instead of the engines. */
+const NAIVE_OPTIONS = [...LOADER, "--import", programUrl("test/flows/naive.ts")].join(" ");
 const ANSWER_MS = 15_000;
 
 export interface RaceClient {

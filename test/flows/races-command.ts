@@ -1,8 +1,7 @@
 /** `npm run races -- --rounds N [--engine redis|postgres] [--parallel 4..20]`: the races at any length, on servers and stores of their own; closes with one line of totals. */
 import { fork } from "node:child_process";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { CHECKOUT } from "../ladder.ts";
+import { CHECKOUT, LOADER, programFile } from "../ladder.ts";
 
 const ROUNDS_MAX = 1_000_000;
 const OUTPUT_KEPT = 20_000;
@@ -66,9 +65,9 @@ function run(env: Readonly<Record<string, string>>): Promise<{ code: number; res
   let failures = "";
   // The reporter writes to standard error, so that standard output holds the figures alone.
   const reporter = ["--test-reporter=spec", "--test-reporter-destination=stderr"];
-  const child = fork(join(CHECKOUT, "test", "long", "races.ts"), {
+  const child = fork(programFile("test/long/races.ts"), {
     cwd: CHECKOUT,
-    execArgv: ["--import", "tsx", ...reporter],
+    execArgv: [...LOADER, ...reporter],
     env: { ...process.env, ...env },
     stdio: ["ignore", "inherit", "pipe", "ipc"],
   });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { CHECKOUT } from "../ladder.ts";
+import { CHECKOUT, nodeArgs } from "../ladder.ts";
 import { type Answer, type Client, type Engine, type Signet, spawnSignet, startSignet } from "../support.ts";
 import { basic } from "./faults.ts";
 import { furnish, type Journey, type Registered, signIn } from "./journey.ts";
@@ -33,7 +33,7 @@ export async function openPair(engine: Engine, env: Readonly<Record<string, stri
 
 /** `signet …` as an operator calls it, with the server's environment. */
 export async function command(pair: Pair, ...argv: readonly string[]): Promise<Record<string, unknown>> {
-  const { stdout } = await run(process.execPath, ["--import", "tsx", "src/main.ts", ...argv, "--json"], {
+  const { stdout } = await run(process.execPath, [...nodeArgs("src/main.ts"), ...argv, "--json"], {
     cwd: CHECKOUT,
     env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...pair.env },
   });

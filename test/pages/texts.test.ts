@@ -1,4 +1,5 @@
 /** Catalogues: that languages agree, what becomes of values, and who gets which language. */
+
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,9 +7,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { loadTexts } from "../../src/pages/texts.ts";
+import { CHECKOUT } from "../ladder.ts";
 
 const VIEWS = fileURLToPath(new URL("../../views", import.meta.url));
-const SRC = fileURLToPath(new URL("../../src", import.meta.url));
+const SRC = join(CHECKOUT, "src");
 const catalogues = loadTexts(VIEWS);
 const english = catalogues.choose({});
 const german = catalogues.choose({ uiLocales: "de" });

@@ -1,4 +1,5 @@
 /** Races for what may happen once: run by many clients at once, in this process and in others, released by one barrier. Beside the engines stands a naive one. */
+
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
@@ -8,6 +9,7 @@ import { type DbConnection, openDb } from "../../src/store/db.ts";
 import { type Family, type GrantStore, type RevocationSource, standing } from "../../src/store/grants.ts";
 import { openPostgresGrants } from "../../src/store/grants-postgres.ts";
 import { openRedisGrants } from "../../src/store/grants-redis.ts";
+import { LOADER } from "../ladder.ts";
 
 /** How a process opens a store; a plain object, since it travels to other processes. */
 export interface Place {
@@ -107,7 +109,7 @@ export interface Racers {
 /** So many processes, each with a client of its own. */
 export async function startRacers(place: Place, processes: number): Promise<Racers> {
   const children = Array.from({ length: processes }, () =>
-    fork(fileURLToPath(import.meta.url), [JSON.stringify(place)], { execArgv: ["--import", "tsx"] }),
+    fork(fileURLToPath(import.meta.url), [JSON.stringify(place)], { execArgv: [...LOADER] }),
   );
   await Promise.all(children.map(nextMessage));
   const store = await openPlace(place);

@@ -9,7 +9,7 @@ import { AppError } from "../../src/errors.ts";
 import { createLog } from "../../src/log.ts";
 import { type Db, openDb } from "../../src/store/db.ts";
 import { MigrationError, migrate, migrationStatus } from "../../src/store/migrate.ts";
-import { asOwner, CHECKOUT, postgresUrl } from "../ladder.ts";
+import { asOwner, CHECKOUT, LOADER, nodeArgs, postgresUrl, programUrl } from "../ladder.ts";
 import { eventually, testDatabase } from "../support.ts";
 
 const log = createLog({ level: "silent", pretty: false });
@@ -157,12 +157,12 @@ test("a migration whose process is killed midway is rolled back, and the next on
   const slow = `${B}\nselect pg_sleep(60);`;
   const { db, directory, put, connection } = await ground(t, { "001-a.sql": A, "002-b.sql": slow });
   const script = `
-    const { createLog } = await import("./src/log.ts");
-    const { openDb } = await import("./src/store/db.ts");
-    const { migrate } = await import("./src/store/migrate.ts");
+    const { createLog } = await import(${JSON.stringify(programUrl("src/log.ts"))});
+    const { openDb } = await import(${JSON.stringify(programUrl("src/store/db.ts"))});
+    const { migrate } = await import(${JSON.stringify(programUrl("src/store/migrate.ts"))});
     const log = createLog({ level: "error", pretty: true });
     await migrate(openDb({ connection: JSON.parse(process.env.CONNECTION), max: 1, log }), process.env.DIRECTORY);`;
-  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
+  const child = spawn(process.execPath, [...LOADER, "--input-type=module", "-e", script], {
     cwd: CHECKOUT,
     env: { PATH: process.env["PATH"] ?? "", CONNECTION: JSON.stringify(connection), DIRECTORY: directory },
     stdio: ["ignore", "ignore", "inherit"],
@@ -189,7 +189,7 @@ test("the command shows what is pending, applies it, and says what is wrong in o
   await asOwner(connection, (client) => client.query("drop schema public cascade; create schema public"));
   const run = (...args: string[]) =>
     new Promise<{ code: number | null; out: string; err: string }>((resolve) => {
-      const child = spawn(process.execPath, ["--import", "tsx", "src/main.ts", "migrate", ...args], {
+      const child = spawn(process.execPath, [...nodeArgs("src/main.ts"), "migrate", ...args], {
         cwd: CHECKOUT,
         env: { PATH: process.env["PATH"] ?? "", DATABASE_URL: postgresUrl(connection) },
       });

@@ -1,4 +1,5 @@
 /** What the tests of the embedded Postgres share: scratch folders, accounts, processes that open the database, and the cleaning up. */
+
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -8,7 +9,6 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { after, type TestContext } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
 import pg from "pg";
 import { createLog } from "../../src/log.ts";
 import {
@@ -18,10 +18,11 @@ import {
   openEmbeddedPostgres,
   type PostgresConnection,
 } from "../../src/store/embedded-postgres.ts";
+import { CHECKOUT, LOADER, programUrl } from "../ladder.ts";
 
 /** Two cores are shared by many test files; what waits longer than this will not come. */
 const WAIT_MS_MAX = 30_000;
-const repository = path.resolve(import.meta.dirname, "../..");
+const repository = CHECKOUT;
 
 export const isRoot = process.geteuid?.() === 0;
 export const needsRoot = isRoot ? false : "needs root: it is about two accounts";
@@ -113,7 +114,7 @@ export async function openInChild(t: TestContext, dir: string, options: ChildOpt
   const base = { dataDir: path.join(dir, "data"), checkoutDir: dir, durable: false, packageDir: packages };
   const account = isRoot && uid !== undefined ? { uid, gid: person.gid } : undefined;
   const order = JSON.stringify({ account, query, options: { ...base, ...rest } });
-  const command = [process.execPath, "--import", "tsx", "--input-type=module", "-e", childScript, order];
+  const command = [process.execPath, ...LOADER, "--input-type=module", "-e", childScript, order];
   const [program = "", ...args] = noexec === undefined ? command : [...mountNoexec(noexec), ...command];
   const child = spawn(program, args, {
     cwd: repository,
@@ -139,8 +140,8 @@ export async function openInChild(t: TestContext, dir: string, options: ChildOpt
 /** The account is changed after loading: it may be unable to read the checkout, as a stranger to a home folder is. */
 const childScript = `
   import pg from "pg";
-  import { openEmbeddedPostgres } from ${JSON.stringify(sourceUrl("store/embedded-postgres.ts"))};
-  import { createLog } from ${JSON.stringify(sourceUrl("log.ts"))};
+  import { openEmbeddedPostgres } from ${JSON.stringify(programUrl("src/store/embedded-postgres.ts"))};
+  import { createLog } from ${JSON.stringify(programUrl("src/log.ts"))};
   const { account, query, options } = JSON.parse(process.argv[1]);
   if (account) {
     process.setgroups([]);
@@ -276,8 +277,4 @@ function findPackages(): string {
   });
   after(() => fs.rmSync(dir, { recursive: true, force: true }));
   return dir;
-}
-
-function sourceUrl(name: string): string {
-  return pathToFileURL(path.join(repository, "src", name)).href;
 }
