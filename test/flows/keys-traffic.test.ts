@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { spawnSignet } from "../support.ts";
 import { beginJourney } from "./journey.ts";
-import { linesOf, runTraffic } from "./key-traffic.ts";
+import { linesOf, mustBeUnnoticed, runTraffic } from "./key-traffic.ts";
 
 /** The shortest times that go together. */
 const TIMES = {
@@ -41,8 +41,7 @@ test("signing keys and random keys rotate under traffic, and no verification, re
   });
   for (const line of linesOf(report)) console.log(`# ${line}`);
   console.log(`# the cookie key was in ${versions.size} versions`);
-  assert.deepEqual(report.failedRequests.slice(0, 5), []);
-  assert.deepEqual(report.failedVerifications.slice(0, 5), []);
+  mustBeUnnoticed(report);
   assert.ok(versions.size >= 3, "the cookie key did not rotate twice");
   for (const algorithm of ["RS256", "ES256", "EdDSA"]) {
     const signed = [...report.byKey.keys()].filter((key) => key.startsWith(algorithm));
