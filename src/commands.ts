@@ -59,6 +59,8 @@ const COMMON: Flags = {
   json: { type: "boolean", summary: "print one JSON document, for machines" },
   help: { type: "boolean", summary: "print this text" },
 };
+/** Before a word that begins with one dash, while it is parsed. */
+const MARK = "\0";
 /** Column where the summaries of a help text begin, unless a name is longer. */
 const HELP_COLUMN_MIN = 12;
 
@@ -188,8 +190,16 @@ function parse<A>(place: string, verb: Verb<A>, argv: readonly string[]): Given 
       { type: flag.type, multiple: flag.isList === true },
     ]),
   );
+  // No flag of ours has one dash: such a word is a name, such as that of a key. No argument of a process can hold the mark.
+  const marked = argv.map((word) => (/^-[^-]/.test(word) ? MARK + word : word));
   try {
-    return parseArgs({ args: [...argv], options, strict: true, allowPositionals: true, allowNegative: true });
+    const given = parseArgs({ args: marked, options, strict: true, allowPositionals: true, allowNegative: true });
+    const plain = (text: string): string => (text.startsWith(MARK) ? text.slice(MARK.length) : text);
+    const values = Object.entries(given.values).map(([name, value]) => [
+      name,
+      typeof value === "string" ? plain(value) : Array.isArray(value) ? value.map((one) => plain(String(one))) : value,
+    ]);
+    return { values: Object.fromEntries(values) as Values, positionals: given.positionals.map(plain) };
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     // The first sentence names the flag; the following ones explain how to pass odd values, which helps nobody here.

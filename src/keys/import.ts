@@ -29,6 +29,7 @@ const jwkShape = z.object({
   kid: z
     .string()
     .regex(/^[A-Za-z0-9._~-]{1,128}$/)
+    .refine((kid) => !kid.startsWith("--"), "begins with --, which reads as a flag: no command could name the key.")
     .optional(),
   use: z.literal("sig").optional(),
   alg: z.string().max(20).optional(),
@@ -71,7 +72,9 @@ function fromJwk(text: string): { key: KeyObject; kid: string | undefined; named
     throw refused("It is a set of keys. Import them one at a time.");
   const parsed = jwkShape.safeParse(value);
   if (!parsed.success) {
-    const where = parsed.error.issues[0]?.path.join(".") ?? "";
+    const [issue] = parsed.error.issues;
+    const where = issue?.path.join(".") ?? "";
+    if (issue?.code === "custom") throw refused(`${where} ${issue.message}`);
     throw refused(`The JWK has a member that cannot be used: ${where === "" ? "it is no object" : where}.`);
   }
   const jwk = parsed.data as JWK & { readonly kty: keyof typeof MEMBERS };

@@ -4,7 +4,10 @@ import type { Vault } from "../vault.ts";
 import { openNamed } from "./key.ts";
 import type { MacKeyRow } from "./queries.ts";
 
-/** What a key is for; one key never serves two purposes. */
+/**
+ * What a key is for; one key never serves two purposes. Those of DPoP nonces and of pairwise subjects are made and tended before either is
+ * offered: an instance that begins to offer it beside instances of an older version finds a key that all of them share, and none makes its own.
+ */
 export const MAC_PURPOSES = ["cookie", "refresh_token", "form", "dpop_nonce", "pairwise"] as const;
 export type MacPurpose = (typeof MAC_PURPOSES)[number];
 /** Another salt would make another person of everybody (OpenID Connect Core section 8.1). */

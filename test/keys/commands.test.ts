@@ -99,4 +99,15 @@ test("a key whose thumbprint begins like a flag is named so that every command c
   assert.equal(imported.code, 0, imported.err);
   const revoked = await signet(["revoke", String(imported.json()["kid"])]);
   assert.equal(revoked.code, 0, revoked.err);
+  // One that other servers know by such a name keeps it: they would not find it under another.
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  for (const [kid, isTaken] of [
+    ["-Zk3", true],
+    ["--json", false],
+  ] as const) {
+    const stdin = JSON.stringify({ ...privateKey.export({ format: "jwk" }), kid });
+    const named = await signet(["import", "--key-file", "-", "--json"], { stdin });
+    assert.deepEqual([named.code, named.err.includes("begins with --")], [isTaken ? 0 : 1, !isTaken], named.err);
+    if (isTaken) assert.equal((await signet(["revoke", kid, "--json"])).json()["kid"], kid);
+  }
 });

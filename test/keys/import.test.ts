@@ -72,6 +72,7 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
   ["an alg of another kind", jwk(ec, { alg: "RS256" }), /Its alg is RS256; a key of its kind signs ES256/],
   ["a key for encryption", jwk(rsa, { use: "enc" }), /cannot be used: use/],
   ["a kid that would break a line", jwk(ec, { kid: "a\nb" }), /cannot be used: kid/],
+  ["a kid that reads as a flag", jwk(ec, { kid: "--json" }), /kid .*begins with --/],
   ["a kid that is too long", jwk(ec, { kid: "a".repeat(129) }), /cannot be used: kid/],
   ["a shared secret", JSON.stringify({ kty: "oct", k: "AAAA" }), /cannot be used: kty/],
   ["a set of keys", JSON.stringify({ keys: [ec.export({ format: "jwk" })] }), /one at a time/],
