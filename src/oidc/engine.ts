@@ -20,8 +20,8 @@ export interface Engine {
   current(): Provider;
   /** The metadata documents and the JWKS of this moment, ready to be sent. */
   documents(): Documents;
-  /** Builds a new provider, from other keys if they are given, and swaps it in; requests in flight finish on the one they began with. */
-  reload(keys?: KeySnapshot): Promise<void>;
+  /** Builds a new provider from these keys and swaps it in; requests in flight finish on the one they began with. */
+  reload(keys: KeySnapshot): Promise<void>;
   readonly middleware: Middleware;
 }
 
@@ -38,7 +38,6 @@ export interface EngineOptions {
 
 /** What is swapped as one. */
 interface Face {
-  readonly keys: KeySnapshot;
   readonly provider: Provider;
   readonly documents: Documents;
   readonly run: Middleware;
@@ -64,7 +63,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       swapping = swapping
         .catch(() => undefined)
         .then(async () => {
-          face = await faceOf(keys ?? face.keys, options);
+          face = await faceOf(keys, options);
         });
       return swapping;
     },
@@ -77,7 +76,6 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
 async function faceOf(keys: KeySnapshot, { build }: EngineOptions): Promise<Face> {
   const provider = build(keys);
   return {
-    keys,
     provider,
     documents: await documentsOf(provider, keys.published),
     // The closure is the request's hold on the instance it began with.

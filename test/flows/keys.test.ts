@@ -156,7 +156,7 @@ test("swaps lose nothing: hashed secrets, refresh, events, metrics and the trail
   const at = await journey;
   const config = await at.party(at.web);
   const tokens = await tokensOf(at.client(), config);
-  for (let count = 0; count < 20; count += 1) await at.service.engine.reload();
+  for (let count = 0; count < 20; count += 1) await at.service.engine.reload(at.service.keyring.current());
   const issued = async (): Promise<number> => {
     const text = await at.service.metrics.registry.metrics();
     return Number(/grant_type="client_credentials",result="issued"\} (\d+)/.exec(text)?.[1] ?? 0);
@@ -189,7 +189,7 @@ test("a request that began before a swap ends on the provider it began with", as
   const at = await journey;
   const old = at.service.engine.current();
   const slow = Array.from({ length: 20 }, () => machineToken(at.client(), at.machine));
-  await at.service.engine.reload();
+  await at.service.engine.reload(at.service.keyring.current());
   await Promise.all(slow);
   assert.notEqual(at.service.engine.current(), old);
 });

@@ -149,7 +149,7 @@ test(`${SWAPS} swaps leave the memory where it was`, async () => {
   const credentials = Buffer.from(`${journey.machine.id}:${journey.machine.secret ?? ""}`).toString("base64");
   const swap = async (): Promise<void> => {
     for (let count = 0; count < SWAPS; count += 1) {
-      await journey.service.engine.reload();
+      await journey.service.engine.reload(journey.service.keyring.current());
       const answer = await journey
         .client()
         .post("/token", { grant_type: "client_credentials" }, { authorization: `Basic ${credentials}` });
