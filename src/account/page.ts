@@ -8,9 +8,7 @@ import { AppError } from "../errors.ts";
 import { type Form, readForm } from "../http/body.ts";
 import { readCookie, setCookie } from "../http/cookies.ts";
 import { requestIdOf } from "../http/request-id.ts";
-import { addressSubject } from "../limits/address.ts";
 import type { Limits } from "../limits/limit.ts";
-import { MAIL_FROM_ANYWHERE, MAIL_FROM_NETWORK, MAIL_TO_ADDRESS } from "../limits/rules.ts";
 import type { Received } from "../mail/transport.ts";
 import type { Engine } from "../oidc/engine.ts";
 import type { Browser, SignedIn } from "../oidc/signed-in.ts";
@@ -24,7 +22,6 @@ import type { Logouts } from "../sessions/logout.ts";
 import type { Sessions } from "../sessions/session.ts";
 import type { SignUps } from "../sign-ups/sign-up.ts";
 import type { Deletions } from "../users/deletion.ts";
-import { identifierOf } from "../users/email.ts";
 import type { EmailChanges } from "../users/email-change.ts";
 import type { Recoveries } from "../users/recovery.ts";
 import type { Users } from "../users/user.ts";
@@ -148,12 +145,4 @@ export function actorIn(ctx: Context, signedIn?: SignedIn): Actor {
 export function redirect(ctx: Context, path: string): void {
   ctx.status = 303;
   ctx.redirect(path);
-}
-
-/** Counts a mail that somebody asks for. Throws AppError login_throttled for the network; for the address the answer does not differ. */
-export async function mayMail(ctx: Context, parts: AccountParts, email: string): Promise<boolean> {
-  const wait = await parts.limits.hit(MAIL_FROM_NETWORK, addressSubject(ctx.ip));
-  if (wait !== undefined) throw new AppError("login_throttled", undefined, wait);
-  const isFew = (await parts.limits.hit(MAIL_TO_ADDRESS, identifierOf(email))) === undefined;
-  return isFew && (await parts.limits.hit(MAIL_FROM_ANYWHERE, "")) === undefined;
 }

@@ -1,10 +1,12 @@
 /** A forgotten password: asking for a link, using it, and the link of every notice for whoever says "this was not me". */
+
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { AppError } from "../errors.ts";
-import { parseEmail } from "../users/email.ts";
+import { mayMail } from "../limits/mail.ts";
+import { identifierOf, parseEmail } from "../users/email.ts";
 import { PASSWORD_CHARS_MIN } from "../users/password.ts";
-import { type AccountParts, actorIn, mayMail, openToken, readOpenForm, redirect, showPage, textsOf } from "./page.ts";
+import { type AccountParts, actorIn, openToken, readOpenForm, redirect, showPage, textsOf } from "./page.ts";
 import { passwordWords } from "./security.ts";
 
 /** An interaction's own id; it leads to a page that looks at its cookie itself. */
@@ -39,7 +41,7 @@ async function ask(ctx: Context, parts: AccountParts): Promise<void> {
   const form = await readOpenForm(ctx, parts);
   const [email, from] = [form.field("email") ?? "", fromOf(form.field("from"))];
   if (parseEmail(email) === undefined) return showAsk(ctx, parts, { from, email, error: "field.email.invalid" });
-  if (await mayMail(ctx, parts, email)) {
+  if (await mayMail(parts.limits, { address: ctx.ip, identifier: identifierOf(email) })) {
     const language = textsOf(ctx, parts).language;
     await parts.recoveries.ask({ email, language, from }, actorIn(ctx));
   }

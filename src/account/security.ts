@@ -1,8 +1,10 @@
 /** Password and address: the steps that decide who can get in. Both want a fresh sign-in, the password also the current one. */
+
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { AppError } from "../errors.ts";
 import { readCookie } from "../http/cookies.ts";
+import { mayMail } from "../limits/mail.ts";
 import type { SignedIn } from "../oidc/signed-in.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
 import { findPasswordFault, PASSWORD_CHARS_MIN, passwordContext } from "../users/password.ts";
@@ -12,7 +14,6 @@ import {
   accountToken,
   actorIn,
   freshOrAsk,
-  mayMail,
   openToken,
   readAccountForm,
   readOpenForm,
@@ -109,7 +110,8 @@ async function askEmail(ctx: Context, parts: AccountParts, signedIn: SignedIn): 
   const email = form.field("email") ?? "";
   const address = parseEmail(email);
   if (address === undefined) return showEmail(ctx, parts, signedIn, { email, error: "field.email.invalid" });
-  if (await mayMail(ctx, parts, email)) await parts.emailChanges.ask(signedIn.user.id, email, actorIn(ctx, signedIn));
+  if (await mayMail(parts.limits, { address: ctx.ip, identifier: identifierOf(email) }))
+    await parts.emailChanges.ask(signedIn.user.id, email, actorIn(ctx, signedIn));
   showPage(ctx, parts, { view: "account/email-sent", locals: { email: address.address } }, signedIn);
 }
 

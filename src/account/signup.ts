@@ -8,10 +8,10 @@ import { addressSubject } from "../limits/address.ts";
 import { PROOFS_FROM_NETWORK } from "../limits/rules.ts";
 import { accountSignInUrl } from "../oidc/account-client.ts";
 import type { SignUp } from "../sign-ups/sign-up.ts";
+import { secondsOf } from "../users/link.ts";
 import { type AccountParts, actorIn, openToken, readOpenForm, redirect, showPage } from "./page.ts";
 
 const INVITATION = /^[A-Za-z0-9_-]{43}$/;
-const INVITATION_SECONDS = 7 * 86_400;
 
 export function signUpRoutes(router: Router, parts: AccountParts): void {
   router.get("/signup", async (ctx) => {
@@ -21,7 +21,7 @@ export function signUpRoutes(router: Router, parts: AccountParts): void {
       const isLive = INVITATION.test(invitation) && (await parts.signUps.findInvitation(invitation)) !== undefined;
       if (!isLive) throw new AppError("link_gone");
       // Kept by the browser and out of every address from here on; it is used up by the form alone.
-      setCookie(ctx, "invitation", invitation, INVITATION_SECONDS);
+      setCookie(ctx, "invitation", invitation, secondsOf("invite"));
     } else if (parts.signUpMode === "invitation" && readCookie(ctx, "invitation") === "") {
       throw new AppError("sign_up_closed");
     }

@@ -1,4 +1,5 @@
 /** Documents: answers that are the same for everybody, written once and sent from memory, before everything else that a request goes through. */
+
 import { IncomingMessage, type RequestListener, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import Koa, { type Context, type Middleware } from "koa";
@@ -8,7 +9,7 @@ import type { TrustProxy } from "../config.ts";
 import type { Log } from "../log.ts";
 import { sha256 } from "../secrets.ts";
 import { securityHeaders } from "./headers.ts";
-import { clientAddress } from "./host.ts";
+import { clientAddress, hostsOf } from "./host.ts";
 import { newRequestId } from "./request-id.ts";
 
 export interface Document {
@@ -158,13 +159,6 @@ function matches(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false;
   if (header === etag || header.trim() === "*") return true;
   return header.split(",").some((tag) => tag.trim().replace(/^W\//, "") === etag);
-}
-
-function hostsOf({ rawHeaders }: IncomingMessage): number {
-  let count = 0;
-  for (let index = 0; index < rawHeaders.length; index += 2)
-    if (rawHeaders[index]?.length === 4 && rawHeaders[index]?.toLowerCase() === "host") count += 1;
-  return count;
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

@@ -1,4 +1,5 @@
 /** The host pin: requests are for the issuer's own authority, and what a proxy says counts only from proxies that are trusted. */
+import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import type { Context, Middleware } from "koa";
 import type { TrustProxy } from "../config.ts";
@@ -32,7 +33,7 @@ export function hostPin(pin: HostPin): Middleware {
     if (!isOriginForm(req.url, issuer)) throw new AppError("request_target_absolute");
     const address = clientAddress(req.socket.remoteAddress ?? "", ctx.get("x-forwarded-for"), pin.trustProxy);
     const forwardedScheme = ctx.get("x-forwarded-proto");
-    const hosts = req.rawHeaders.filter((value, index) => index % 2 === 0 && value.toLowerCase() === "host").length;
+    const hosts = hostsOf(req);
     const host = (req.headers.host ?? "").toLowerCase();
     delete req.headers["x-forwarded-host"];
     delete req.headers["forwarded"];
@@ -52,6 +53,14 @@ export function hostPin(pin: HostPin): Middleware {
     }
     await next();
   };
+}
+
+/** How many Host headers there are; Node's own table shows the first alone. */
+export function hostsOf({ rawHeaders }: IncomingMessage): number {
+  let count = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2)
+    if (rawHeaders[index]?.length === 4 && rawHeaders[index]?.toLowerCase() === "host") count += 1;
+  return count;
 }
 
 /** The address that acts: the socket's, unless trusted proxies name another. The text is what Node gives, IPv4-mapped forms unwrapped. */

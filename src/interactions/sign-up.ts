@@ -2,8 +2,8 @@
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { dropCookie, readCookie, setCookie } from "../http/cookies.ts";
-import { addressSubject } from "../limits/address.ts";
-import { MAIL_FROM_ANYWHERE, MAIL_FROM_NETWORK, MAIL_TO_ADDRESS } from "../limits/rules.ts";
+import { mayMail } from "../limits/mail.ts";
+import { SIGN_UP_SECONDS } from "../sign-ups/sign-up.ts";
 import { isDisplayText } from "../text.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
 import { PASSWORD_CHARS_MIN, passwordFieldFault } from "../users/password.ts";
@@ -22,8 +22,6 @@ interface Fault {
 }
 
 const FIELD_BYTES_MAX = 4096;
-/** A sign-up lives for a day, and so does what its browser remembers of it. */
-const COOKIE_SECONDS = 86_400;
 const PARAMETERS_KEPT_MAX = 40;
 
 export async function showSignUp(
@@ -102,12 +100,7 @@ export async function continueSignUp(step: Step, parts: InteractionParts): Promi
 
 async function beginSignUp(step: Step, parts: InteractionParts, wanted: Typed & { password: string }): Promise<void> {
   const { ctx } = step;
-  const network = addressSubject(ctx.ip);
-  const wait = await parts.limits.hit(MAIL_FROM_NETWORK, network);
-  if (wait !== undefined) throw new AppError("login_throttled", undefined, wait);
-  const isMailed =
-    (await parts.limits.hit(MAIL_TO_ADDRESS, identifierOf(wanted.email))) === undefined &&
-    (await parts.limits.hit(MAIL_FROM_ANYWHERE, "")) === undefined;
+  const isMailed = await mayMail(parts.limits, { address: ctx.ip, identifier: identifierOf(wanted.email) });
   const token = await parts.signUps.begin(
     {
       ...wanted,
@@ -120,7 +113,7 @@ async function beginSignUp(step: Step, parts: InteractionParts, wanted: Typed & 
     actorOf(step),
     isMailed,
   );
-  setCookie(ctx, "sign_up", token, COOKIE_SECONDS);
+  setCookie(ctx, "sign_up", token, SIGN_UP_SECONDS);
   ctx.status = 303;
   ctx.redirect("/signup/check");
 }

@@ -3,9 +3,6 @@
 import type { Queries, Row } from "../store/db.ts";
 import { readDatabaseClock } from "../store/postgres-facts.ts";
 
-/** Serialises changes of keys among instances: "signet" and "keys", read as a number. */
-const LOCK_ID = 0x7369_6b79;
-
 export type SigningKeyState = "announced" | "active" | "retired" | "kept" | "revoked";
 export type MacKeyState = "announced" | "active" | "retired";
 
@@ -45,17 +42,6 @@ export interface KeyRows {
   readonly at: Date;
   readonly signing: readonly SigningKeyRow[];
   readonly secrets: readonly MacKeyRow[];
-}
-
-/** Waits until nobody else changes keys. */
-export async function lockKeys(tx: Queries): Promise<void> {
-  await tx.query("select pg_advisory_xact_lock($1)", [LOCK_ID]);
-}
-
-/** False when somebody else is changing keys. */
-export async function tryLockKeys(tx: Queries): Promise<boolean> {
-  const [row] = await tx.query<{ got: boolean }>("select pg_try_advisory_xact_lock($1) as got", [LOCK_ID]);
-  return row?.got === true;
 }
 
 export async function selectKeys(queries: Queries): Promise<KeyRows> {

@@ -1,6 +1,7 @@
 /** Rotation: carries out the plan. One process at a time, everything in one transaction with its audit events and its notice, so that a process that dies leaves all or nothing. */
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import type { Db, Queries } from "../store/db.ts";
+import { takeLock, tryLock } from "../store/locks.ts";
 import type { Notices } from "../store/notices.ts";
 import type { Vault } from "../vault.ts";
 import { type KeyMaterial, makeSigningKey, openSigningKey, type SigningAlgorithm } from "./key.ts";
@@ -55,8 +56,8 @@ export async function changeKeys(
   change: (tx: Queries, rows: sql.KeyRows, material: TakeMaterial) => Promise<readonly Step[]>,
 ): Promise<Turned> {
   return parts.db.transaction(async (tx) => {
-    if (options.wait) await sql.lockKeys(tx);
-    else if (!(await sql.tryLockKeys(tx))) return { steps: [], isBusy: true };
+    if (options.wait) await takeLock(tx, "keys");
+    else if (!(await tryLock(tx, "keys"))) return { steps: [], isBusy: true };
     const rows = await sql.selectKeys(tx);
     checkOpens(rows, parts.vault);
     const steps = await change(

@@ -1,4 +1,5 @@
 /** Lifetimes of what the engine makes, in seconds. */
+import { LONGEST_SESSION_SECONDS } from "../key-times.ts";
 
 const MINUTE = 60;
 const HOUR = 3600;
@@ -12,7 +13,7 @@ export const INTERACTION_SECONDS = 10 * MINUTE;
 export const SESSION_IDLE_SECONDS = 30 * MINUTE;
 export const SESSION_ABSOLUTE_SECONDS = 12 * HOUR;
 /** "Stay signed in on this device": no idle limit, and this absolute one. */
-export const SESSION_REMEMBERED_SECONDS = 30 * DAY;
+export const SESSION_REMEMBERED_SECONDS = LONGEST_SESSION_SECONDS;
 /** No refresh token lives longer, so a Grant and a tombstone that live as long are never missed too early. */
 export const REFRESH_ABSOLUTE_MAX_SECONDS = 90 * DAY;
 export const GRANT_SECONDS = REFRESH_ABSOLUTE_MAX_SECONDS;

@@ -22,8 +22,6 @@ export interface HeldRow {
   readonly scopes: readonly string[];
 }
 
-/** The same number as in the room of users: whoever makes or unmakes an owner is alone. */
-const OWNER_LOCK = 0x7367_6f77;
 const SELECT = `
   select r.name, r.description, r.is_builtin,
     coalesce((select jsonb_agg(jsonb_build_object('identifier', p.identifier, 'scopes', p.scopes) order by p.identifier) from (
@@ -158,11 +156,6 @@ export async function countHolders(queries: Queries, role: string): Promise<numb
     [role],
   );
   return row?.count ?? 0;
-}
-
-/** Until the transaction ends nobody else makes or unmakes an owner. */
-export async function lockOwners(tx: Queries): Promise<void> {
-  await tx.query("select pg_advisory_xact_lock($1)", [OWNER_LOCK]);
 }
 
 /** Whether somebody else is an owner and can sign in. */

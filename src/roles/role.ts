@@ -1,9 +1,11 @@
 /** Roles: named sets of scopes of APIs that users and service clients hold. What an API's tokens carry "by role" comes from here, at the next token. */
+
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { createCache } from "../store/cache.ts";
 import { type Db, isUniqueViolation, type Queries } from "../store/db.ts";
+import { takeLock } from "../store/locks.ts";
 import type { Notices } from "../store/notices.ts";
 import { quoted } from "../text.ts";
 import type { HeldRow, Holder, RoleRow } from "./queries.ts";
@@ -151,7 +153,7 @@ async function take(tx: Queries, record: RecordEvent, { holder, name, by }: Hold
 /** Locks both; the owners' lock first, in the order in which the room of users takes them. */
 async function checkHolding(tx: Queries, holder: Holder, name: string): Promise<{ type: string }> {
   if (!isRoleName(name)) throw new AppError("role_unknown", quoted(name));
-  if (name === "owner") await sql.lockOwners(tx);
+  if (name === "owner") await takeLock(tx, "owners");
   const found = isId(holder) ? await sql.lockHolder(tx, holder) : undefined;
   if (found === undefined)
     throw new AppError(holder.kind === "user" ? "user_unknown" : "client_unknown", quoted(holder.id));

@@ -58,7 +58,8 @@ export interface SignUps {
   sweep(limit: number): Promise<number>;
 }
 
-const LIFE_SECONDS = 86_400;
+/** How long a sign-up waits for its proof, and the browser remembers it. */
+export const SIGN_UP_SECONDS = 86_400;
 /** Eight digits and six tries: one guess in 16 million, and three mails an hour to an address. */
 const CODE_DIGITS = 8;
 const ATTEMPTS_MAX = 6;
@@ -145,7 +146,7 @@ async function begin(room: Room, input: SignUpInput, by: Actor, isMailed: boolea
       request: input.request === undefined ? null : JSON.stringify(input.request),
       terms: input.terms === undefined ? null : JSON.stringify({ ...input.terms, at: at.toISOString() }),
       created_at: at,
-      expires_at: secondsAfter(at, LIFE_SECONDS),
+      expires_at: secondsAfter(at, SIGN_UP_SECONDS),
     });
     if (isMailed) {
       const link = holder === undefined ? `/sign-up/${token}` : "/recover";
@@ -154,7 +155,7 @@ async function begin(room: Room, input: SignUpInput, by: Actor, isMailed: boolea
         language: holder?.language ?? input.language,
         to: holder?.email ?? address.address,
         values: { link: `${room.issuer}${link}`, ...(holder === undefined ? { code: inGroups(code) } : {}) },
-        expiresInSeconds: LIFE_SECONDS,
+        expiresInSeconds: SIGN_UP_SECONDS,
       });
     }
     await room.record(tx, {
@@ -196,7 +197,7 @@ async function invite(room: Room, input: { email: string; language: string }, by
       language: input.language,
       to: address.address,
       values: { link: `${room.issuer}/signup?invitation=${token}` },
-      expiresInSeconds: 7 * LIFE_SECONDS,
+      expiresInSeconds: 7 * SIGN_UP_SECONDS,
     });
     await room.record(tx, { name: "user.invited", actor: by });
   });

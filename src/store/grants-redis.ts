@@ -16,7 +16,6 @@ import { CONSUMED, LIVE, parseRecord, REMOVED } from "./grants-redis-record.ts";
 import { createRedisRevocations } from "./grants-redis-revocations.ts";
 import { createRedisSessions } from "./grants-redis-sessions.ts";
 
-const PREFIX = "signet:";
 /** The engine's own kinds beside the models: the way from a user code, a claimed identifier. */
 const USER_CODE = ".code-";
 const CLAIM = ".claim-";
@@ -58,11 +57,12 @@ declare module "ioredis" {
  */
 export async function openRedisGrants(options: {
   urls: readonly string[];
-  prefix?: string;
+  /** Of our keys: others may share the Redis. */
+  prefix: string;
   log: Log;
   revocations: RevocationSource;
 }): Promise<GrantStore> {
-  const { log, prefix = PREFIX, revocations: source } = options;
+  const { log, prefix, revocations: source } = options;
   const connection = await connectRedis({ urls: options.urls, prefix, log });
   const { client, key, keyOfHash, run, read } = connection;
   client.defineCommand("rewriteRecord", { lua: REWRITE, numberOfKeys: 1 });

@@ -1,11 +1,13 @@
 /** Deletion: a wish with a wait of days, taken back by signing in; then the user goes, and nobody ever gets the same id again. */
+
 import type { Actor, RecordEvent } from "../audit/event.ts";
 import { now, secondsAfter } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Revocations } from "../revocations/revocation.ts";
 import type { Db, Queries } from "../store/db.ts";
+import { takeLock } from "../store/locks.ts";
 import { type Letters, languageOf, sendNotice } from "./letter.ts";
-import { deleteUser, hasOtherOwner, lockOwners, lockRow, selectDue, updateDeletion } from "./queries.ts";
+import { deleteUser, hasOtherOwner, lockRow, selectDue, updateDeletion } from "./queries.ts";
 
 /** Long enough to come back from a trip or to notice a thief; short enough to be a deletion. */
 export const DELETION_DAYS = 7;
@@ -87,7 +89,7 @@ async function deleteNow(room: Room, userId: string, how: { by: Actor; isDue: bo
 
 /** The last owner stays, or nobody could ever administer this server again. */
 async function lockedRow(tx: Queries, userId: string) {
-  await lockOwners(tx);
+  await takeLock(tx, "owners");
   const row = await lockRow(tx, userId);
   if (row === undefined) throw new AppError("user_unknown");
   if (row.roles.includes("owner") && !(await hasOtherOwner(tx, row.id))) throw new AppError("user_last_owner");

@@ -21,8 +21,6 @@ export type UserRow = {
 /** What a change may write. */
 export type UserColumns = Pick<UserRow, "email" | "email_canonical" | "email_verified" | "claims">;
 
-/** Taken by whoever makes or unmakes an owner: two at once would both see the other and none, or both none. */
-const OWNER_LOCK = 0x7367_6f77;
 const COLUMNS = `u.id, u.email, u.email_canonical, u.email_verified, u.password_hash, u.claims, u.disabled_at, u.language, u.delete_at,
   u.created_at, u.updated_at, array(select r.role from user_roles r where r.user_id = u.id order by r.role) as roles`;
 
@@ -120,11 +118,6 @@ export async function insertRole(tx: Queries, id: string, role: string, at: Date
 
 export async function deleteRole(tx: Queries, id: string, role: string): Promise<void> {
   await tx.query("delete from user_roles where user_id = $1 and role = $2", [id, role]);
-}
-
-/** Until the transaction ends nobody else makes or unmakes an owner. */
-export async function lockOwners(tx: Queries): Promise<void> {
-  await tx.query("select pg_advisory_xact_lock($1)", [OWNER_LOCK]);
 }
 
 export async function hasOwnerRow(queries: Queries): Promise<boolean> {

@@ -1,9 +1,11 @@
 /** Users: the people who sign in. Every change is recorded in its own transaction; a failed sign-in never says why it failed. */
+
 import type { Actor, AuditEvent, EventName, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Revocations } from "../revocations/revocation.ts";
 import { type Db, isUniqueViolation, type Queries } from "../store/db.ts";
+import { takeLock } from "../store/locks.ts";
 import type { IsBreached } from "./breached.ts";
 import { changedColumns, columnsOf, toUser } from "./columns.ts";
 import { type EmailAddress, parseEmail } from "./email.ts";
@@ -18,7 +20,6 @@ import {
   hasOwnerRow,
   insertRole,
   insertUser,
-  lockOwners,
   lockRow,
   type UserRow,
   updateDisabled,
@@ -155,7 +156,7 @@ async function createUser(
     const user = columnsOf(email, input.isEmailVerified ?? false, claims);
     const id = await insertUser(tx, { ...user, password_hash: hash }, at);
     if (input.isOwner === true) {
-      await lockOwners(tx);
+      await takeLock(tx, "owners");
       await insertRole(tx, id, "owner", at);
     }
     const data = { has_password: hash !== null, is_owner: input.isOwner === true };
@@ -172,7 +173,7 @@ async function createFirstOwner(
   // Asked first, so that nobody makes the server hash for nothing; asked again under the lock, where it counts.
   if (await hasOwnerRow(room.db)) throw new AppError("setup_link_gone");
   const first = async (tx: Queries): Promise<void> => {
-    await lockOwners(tx);
+    await takeLock(tx, "owners");
     if (await hasOwnerRow(tx)) throw new AppError("setup_link_gone");
     await call.alongside?.(tx);
   };
@@ -183,7 +184,7 @@ async function changeUser(room: Room, idOrEmail: string, change: UserChange, by:
   const found = known(await anyRow(room.db, idOrEmail));
   const email = change.email === undefined ? undefined : checkEmail(change.email);
   return commit(room, email, async (tx) => {
-    if (change.isOwner !== undefined) await lockOwners(tx);
+    if (change.isOwner !== undefined) await takeLock(tx, "owners");
     const row = known(await lockRow(tx, found.id));
     const at = now();
     const next = changedColumns(row, change, email);
@@ -202,7 +203,7 @@ async function changeUser(room: Room, idOrEmail: string, change: UserChange, by:
 async function disableUser(room: Room, idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User> {
   const found = known(await anyRow(room.db, idOrEmail));
   const user = await commit(room, undefined, async (tx) => {
-    await lockOwners(tx);
+    await takeLock(tx, "owners");
     const row = known(await lockRow(tx, found.id));
     if (isDisabled) await room.revocations.write(tx, { kind: "user", id: row.id });
     if (isDisabled === (row.disabled_at !== null)) return row;

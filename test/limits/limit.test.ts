@@ -3,13 +3,15 @@ import assert from "node:assert/strict";
 import { after, mock, test } from "node:test";
 import { AppError } from "../../src/errors.ts";
 import { type Attempt, createLimits, type Limits } from "../../src/limits/limit.ts";
-import { CLIENT_AUTHENTICATION } from "../../src/limits/rules.ts";
+import type { WindowRule } from "../../src/limits/rules.ts";
 import { createLog } from "../../src/log.ts";
 import type { Counters } from "../../src/store/counters.ts";
 import { openPostgresCounters } from "../../src/store/counters-postgres.ts";
 import { openRedisCounters } from "../../src/store/counters-redis.ts";
 import { openDb } from "../../src/store/db.ts";
 import { type Engine, engines, testDatabase, testRedis } from "../support.ts";
+
+const TEN_A_MINUTE: WindowRule = { name: "ten_a_minute", max: 10, windowSeconds: 60 };
 
 // The clock stands still unless a test moves it, so that no delay ends because the machine is slow; durations go on.
 mock.timers.enable({ apis: ["Date"], now: Date.now() });
@@ -197,12 +199,12 @@ for (const { engine, skip } of await engines()) {
 
   it("a counted subject is refused beyond its number and others are not", async (first, second) => {
     const subject = `client-${engine}`;
-    for (let index = 0; index < CLIENT_AUTHENTICATION.max; index += 1) {
-      assert.equal(await (index % 2 === 0 ? first : second).hit(CLIENT_AUTHENTICATION, subject), undefined);
+    for (let index = 0; index < TEN_A_MINUTE.max; index += 1) {
+      assert.equal(await (index % 2 === 0 ? first : second).hit(TEN_A_MINUTE, subject), undefined);
     }
-    const wait = await second.hit(CLIENT_AUTHENTICATION, subject);
+    const wait = await second.hit(TEN_A_MINUTE, subject);
     assert.ok(wait !== undefined && wait >= 1 && wait <= 60);
-    assert.equal(await first.hit(CLIENT_AUTHENTICATION, `${subject} elsewhere`), undefined);
+    assert.equal(await first.hit(TEN_A_MINUTE, `${subject} elsewhere`), undefined);
   });
 }
 

@@ -1,7 +1,7 @@
 /** The rules of the limits as plain arithmetic: a tally, a time, a verdict. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CLIENT_AUTHENTICATION, SIGN_IN_BY_ADDRESS, SIGN_IN_BY_USER } from "../../src/limits/rules.ts";
+import { SIGN_IN_BY_ADDRESS, SIGN_IN_BY_USER, type WindowRule } from "../../src/limits/rules.ts";
 import {
   admitByAddress,
   admitByUser,
@@ -12,6 +12,8 @@ import {
   settleByUser,
   type Tally,
 } from "../../src/limits/tally.ts";
+
+const TEN_A_MINUTE: WindowRule = { name: "ten_a_minute", max: 10, windowSeconds: 60 };
 
 const START = Date.UTC(2026, 0, 1);
 const SECOND = 1000;
@@ -137,10 +139,10 @@ test("an address whose places are all being hashed waits", () => {
 test("a window takes its number, then tells how long it lasts", () => {
   let tally: Tally = EMPTY;
   for (let index = 0; index < 10; index += 1) {
-    const counted = countInWindow(tally, CLIENT_AUTHENTICATION, START + index * SECOND);
+    const counted = countInWindow(tally, TEN_A_MINUTE, START + index * SECOND);
     assert.ok(counted.tally !== undefined && counted.retryAfterSeconds === undefined);
     tally = counted.tally;
   }
-  assert.equal(countInWindow(tally, CLIENT_AUTHENTICATION, START + 20 * SECOND).retryAfterSeconds, 40);
-  assert.equal(countInWindow(tally, CLIENT_AUTHENTICATION, START + 60 * SECOND).retryAfterSeconds, undefined);
+  assert.equal(countInWindow(tally, TEN_A_MINUTE, START + 20 * SECOND).retryAfterSeconds, 40);
+  assert.equal(countInWindow(tally, TEN_A_MINUTE, START + 60 * SECOND).retryAfterSeconds, undefined);
 });

@@ -20,7 +20,7 @@ const unavailable = { code: "store_unavailable", status: 503 };
 async function openOn(t: TestContext, ...urls: readonly string[]): Promise<{ store: GrantStore; lines: string[] }> {
   const lines: string[] = [];
   const log = createLog({ level: "info", pretty: false, sink: { write: (line) => void lines.push(line) } });
-  const store = await openRedisGrants({ urls, log, revocations: nothingRevoked });
+  const store = await openRedisGrants({ urls, prefix: "signet:", log, revocations: nothingRevoked });
   t.after(() => store.close());
   return { store, lines };
 }
