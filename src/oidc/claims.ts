@@ -93,8 +93,9 @@ function accountOf(user: User): Account {
     accountId: user.id,
     // The library keeps what the granted scopes cover; `sub` is the same everywhere.
     claims: async () => ({
-      sub: user.id,
+      // What is kept of a person comes first: whatever its names are, none of them says who the person is.
       ...user.claims,
+      sub: user.id,
       email: user.email,
       email_verified: user.isEmailVerified,
       updated_at: Math.floor(user.updatedAt.getTime() / 1000),

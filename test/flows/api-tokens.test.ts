@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Redis } from "ioredis";
-import { decodeJwt } from "jose";
+import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from "jose";
+import * as openid from "openid-client";
+import { createVerifier, type Verifier } from "../../verifier/src/verifier.ts";
 import { type Answer, engines, eventually } from "../support.ts";
 import { basic } from "./faults.ts";
 import { API, CALLBACK, EMAIL, type Registered, type SignInOptions, tokensOf } from "./journey.ts";
@@ -133,6 +135,74 @@ for (const { engine, skip } of await engines()) {
     await service.clients.setDisabled(client.id, false, BY);
     await mustBe(here, machine, false);
     await mustBe(here, await machineJwt(here, client), true);
+  });
+
+  test(`an API may have its tokens signed EdDSA: jose, the verifier and both processes know them, and their end (${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const { issuer } = here;
+    const identifier = `https://edwards.example/${engine}`;
+    const scopes = [{ scope: "read:curves" }];
+    await here.service.apis.create({ identifier, name: "Edwards", scopes, signing_alg: "EdDSA" }, BY);
+    const apis = [{ identifier, scopes: ["read:curves"], default: true }];
+    const client = await here.register({ client_type: "service", client_name: "Curves", apis });
+    const api = await here.register({ client_type: "resource-server", client_name: "Edwards itself", apis });
+    const token = await machineJwt(here, client);
+    const { alg, typ } = decodeProtectedHeader(token);
+    assert.deepEqual([alg, typ], ["EdDSA", "at+jwt"]);
+    const published = createRemoteJWKSet(new URL(`${issuer}/jwks`));
+    const expected = { issuer, audience: identifier, typ: "at+jwt", algorithms: ["EdDSA"] };
+    assert.equal((await jwtVerify(token, published, expected)).payload.sub, client.id);
+    const verifier = createVerifier({ issuer, audience: identifier });
+    assert.equal((await verifier.verify(token, { scope: "read:curves" })).clientId, client.id);
+    const es256 = createVerifier({ issuer, audience: identifier, algorithms: ["ES256"] });
+    await assert.rejects(es256.verify(token), { code: "invalid_token" });
+    const introspection = { clientId: api.id, clientSecret: api.secret ?? "" };
+    const asking = (): Verifier => createVerifier({ issuer, audience: identifier, introspection });
+    assert.equal((await asking().verify(token)).clientId, client.id);
+    const isActive = async (at: Pair["both"][number]) =>
+      (await at.client().post("/introspect", { token }, basic(api))).json()["active"];
+    for (const at of here.both) assert.equal(await isActive(at), true);
+    assert.equal((await here.both[1].client().post("/revoke", { token }, basic(client))).status, 200);
+    for (const at of here.both) assert.equal(await isActive(at), false);
+    await assert.rejects(asking().verify(token), { code: "invalid_token" });
+  });
+
+  test(`no claim of a person and none that an app wishes replaces a reserved one (T-JWT-9, ${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const email = `reserved-${engine}@lindqvist.example`;
+    const id = await here.createUser(email);
+    // No form and no command takes such names; a row that another program wrote may hold them all the same.
+    const names = ["iss", "sub", "aud", "exp", "iat", "jti", "client_id", "scope", "azp", "nonce", "auth_time", "sid"];
+    const hostile = Object.fromEntries([...names, "roles", "sgn", "active"].map((name) => [name, "planted"]));
+    await here.service.db.query("update users set claims = claims || $2::jsonb where id = $1", [
+      id,
+      JSON.stringify(hostile),
+    ]);
+    const wishes = Object.fromEntries(names.map((name) => [name, null]));
+    const claims = JSON.stringify({ id_token: wishes, userinfo: wishes });
+    const config = await here.party(here.web);
+    const scope = "openid profile email";
+    const tokens = await tokensOf(here.client(), config, { email, scope, parameters: { claims } });
+    const said = tokens.claims();
+    assert.deepEqual([said?.sub, said?.iss, said?.aud], [id, here.issuer, here.web.id]);
+    const info = await openid.fetchUserInfo(config, tokens.access_token, id);
+    const jwt = (await holdJwt(here, here.web, { email })).token;
+    const carried = decodeJwt(jwt);
+    assert.deepEqual([carried.sub, carried.iss, carried.aud], [id, here.issuer, API]);
+    assert.deepEqual([carried["client_id"], carried["scope"]], [here.web.id, "read:things"]);
+    const asked = (await ask(here, here.api, jwt)).json();
+    assert.deepEqual([asked["active"], asked["sub"], asked["client_id"]], [true, id, here.web.id]);
+    for (const [what, payload] of Object.entries({
+      "ID token": said,
+      userinfo: info,
+      JWT: carried,
+      introspection: asked,
+    }))
+      assert.ok(!JSON.stringify(payload).includes("planted"), `${what}: ${JSON.stringify(payload)}`);
   });
 
   const testOnRedis = engine === "redis" ? test : () => undefined;
