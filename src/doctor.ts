@@ -7,6 +7,7 @@ import { AppError } from "./errors.ts";
 import { createOutgoing } from "./http/outgoing.ts";
 import { checkSealedKeys } from "./keys/administration.ts";
 import type { Log } from "./log.ts";
+import { lookAtMail } from "./mail/transport.ts";
 import { type Db, openDb } from "./store/db.ts";
 import { readPostgresFacts } from "./store/postgres-facts.ts";
 import { readRedisFacts } from "./store/redis-facts.ts";
@@ -66,8 +67,6 @@ async function live(env: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
   return [{ check: "live", level: "fault", cause: `${url} does not answer`, mend: "start the server" }];
 }
 
-type Finder = () => Promise<readonly Finding[]>;
-
 /** Runs every check; one that fails is a finding and stops no other. */
 async function diagnose(env: NodeJS.ProcessEnv, log: Log): Promise<readonly Finding[]> {
   const findings: Finding[] = [nodeVersion()];
@@ -93,6 +92,7 @@ async function diagnose(env: NodeJS.ProcessEnv, log: Log): Promise<readonly Find
   });
   findings.push(...(await withDatabase(config, log)));
   findings.push(...(await guarded("redis", () => redis(config))));
+  findings.push(...(await guarded("mail", () => lookAtMail(config))));
   findings.push(...(await guarded("hashing", () => hashing(log))));
   findings.push(...(await guarded("issuer", () => issuer(config))));
   return findings;
@@ -284,7 +284,7 @@ function clock(check: string, theirsMs: number): Finding {
     : { check, level: "fault", cause, mend: "synchronise both clocks (NTP): tokens would be refused as not yet valid" };
 }
 
-async function guarded(check: string, find: Finder): Promise<readonly Finding[]> {
+async function guarded(check: string, find: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> {
   try {
     return await find();
   } catch (error) {

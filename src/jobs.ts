@@ -31,8 +31,7 @@ const JOBS: readonly Job[] = [
   {
     name: "mails that are due",
     periodSeconds: 1,
-    async run({ outbox, metrics, transport }) {
-      if (transport.kind === "none") return;
+    async run({ outbox, metrics }) {
       await outbox.flush();
       metrics.mailsWaiting.set((await outbox.waiting()).waiting);
     },

@@ -25,8 +25,9 @@ export function accountParts(service: Service): AccountParts {
     isMailOn: isMailOn(service),
     mailbox: "list" in transport ? (transport as Mailbox).list : undefined,
     async changePassword(userId, password, by) {
-      const user = await users.setPassword(userId, password, by);
-      await db.transaction((tx) => sendNotice(tx, letters, { template: "password_changed", reader: user }));
+      await users.setPassword(userId, password, by, (tx, reader) =>
+        sendNotice(tx, letters, { template: "password_changed", reader }),
+      );
     },
     withdrawConsent: service.revokeApp,
     saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),

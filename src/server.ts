@@ -130,6 +130,7 @@ function publicApp(service: Service, health: Health): Koa {
     consoleRoutes({
       issuer,
       setup: service.setup,
+      users: service.users,
       csrf,
       views,
       catalogues,

@@ -13,6 +13,7 @@ import { createOutgoing } from "./http/outgoing.ts";
 import { type Keyring, openKeyring } from "./keys/keyring.ts";
 import type { MacKeys } from "./keys/mac-key.ts";
 import { createLimits, type Limits } from "./limits/limit.ts";
+import { tellUnusual } from "./limits/unusual.ts";
 import type { Log } from "./log.ts";
 import { createOutbox, type Outbox } from "./mail/outbox.ts";
 import { createMailbox, noTransport, smtpTransport, type Transport } from "./mail/transport.ts";
@@ -114,7 +115,7 @@ export async function openService(app: App): Promise<Service> {
       ...base,
       engine,
       ...delivery,
-      limits: createLimits({ counters, log }),
+      limits: createLimits({ counters, log, onUnusual: tellUnusual(base) }),
       csrf: createCsrf(() => keyring.current().secrets.form.map(({ key }) => key)),
       checks: [
         { name: "postgres", check: async () => void (await probe.query("select 1")) },
@@ -159,7 +160,7 @@ function openDelivery(base: EngineBase, engine: Engine): Pick<Service, "transpor
 function openTransport(config: Config, log: Log): Transport {
   const { smtpUrl, mailFrom, brandName, issuer } = config;
   if (smtpUrl !== undefined) return smtpTransport({ url: smtpUrl, from: mailFrom, brandName, issuer });
-  return config.isProduction ? noTransport() : createMailbox({ log, issuer });
+  return config.isProduction ? noTransport(log) : createMailbox({ log, issuer });
 }
 
 function openEngineOver(base: EngineBase): Promise<Engine> {

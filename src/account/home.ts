@@ -117,6 +117,7 @@ async function showHome(ctx: Context, parts: AccountParts, signedIn: SignedIn): 
         events: events.map(shownEvent),
         logouts: await shownLogouts(parts, logouts),
         languageCodes: languageChoices(parts),
+        isMailOn: parts.isMailOn,
         issuer: parts.issuer,
         isMailbox: parts.mailbox !== undefined,
       },
@@ -177,5 +178,8 @@ export async function connectedApps(parts: AccountParts, userId: string): Promis
 }
 
 function shownEvent(event: RecordedEvent): { name: string; at: Date; address: string | undefined } {
-  return { name: event.name, at: event.at, address: event.actor.address };
+  // What was unusual has words of its own; a new device is the usual case.
+  const kind = event.name === "sign_in.unusual" ? event.data?.["kind"] : undefined;
+  const name = kind === "burst" || kind === "new_network" ? `sign_in.unusual.${kind}` : event.name;
+  return { name, at: event.at, address: event.actor.address };
 }

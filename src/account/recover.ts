@@ -7,7 +7,6 @@ import { mayMail } from "../limits/mail.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
 import { PASSWORD_CHARS_MIN } from "../users/password.ts";
 import { type AccountParts, actorIn, openToken, readOpenForm, redirect, showPage, textsOf } from "./page.ts";
-import { passwordWords } from "./security.ts";
 
 /** An interaction's own id; it leads to a page that looks at its cookie itself. */
 const UID = /^[A-Za-z0-9_-]{21,64}$/;
@@ -53,8 +52,8 @@ async function reset(ctx: Context, parts: AccountParts): Promise<void> {
   const found = await parts.recoveries.find(tokenOf(ctx));
   if (found === undefined) throw new AppError("link_gone");
   const password = form.field("password") ?? "";
-  const words = passwordWords(found.user, password);
-  if (words !== undefined) return showReset(ctx, parts, { email: found.user.email, error: words });
+  const fault = parts.users.passwordFault(password, found.user);
+  if (fault !== undefined) return showReset(ctx, parts, { email: found.user.email, error: `field.password.${fault}` });
   try {
     await parts.recoveries.recover(tokenOf(ctx), password, actorIn(ctx));
   } catch (error) {

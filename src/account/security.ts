@@ -7,8 +7,7 @@ import { readCookie } from "../http/cookies.ts";
 import { mayMail } from "../limits/mail.ts";
 import type { SignedIn } from "../oidc/signed-in.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
-import { findPasswordFault, PASSWORD_CHARS_MIN, passwordContext } from "../users/password.ts";
-import type { User } from "../users/user.ts";
+import { PASSWORD_CHARS_MIN } from "../users/password.ts";
 import {
   type AccountParts,
   accountToken,
@@ -37,10 +36,12 @@ export function securityRoutes(router: Router, parts: AccountParts): void {
     if (signedIn !== undefined) await changePassword(ctx, parts, signedIn);
   });
   router.get("/account/email", async (ctx) => {
+    if (!parts.isMailOn) throw new AppError("mail_off");
     const signedIn = await freshOrAsk(ctx, parts, "email");
     if (signedIn !== undefined) showEmail(ctx, parts, signedIn, {});
   });
   router.post("/account/email", async (ctx) => {
+    if (!parts.isMailOn) throw new AppError("mail_off");
     const signedIn = await freshOrAsk(ctx, parts, "email");
     if (signedIn !== undefined) await askEmail(ctx, parts, signedIn);
   });
@@ -59,23 +60,12 @@ export function securityRoutes(router: Router, parts: AccountParts): void {
   });
 }
 
-/** The key of the words that say what is wrong with a new password; undefined when it may be taken. */
-export function passwordWords(user: Pick<User, "email" | "claims">, password: string): string | undefined {
-  try {
-    const fault = findPasswordFault(password, passwordContext(user.email, user.claims, undefined));
-    return fault === undefined ? undefined : `field.password.${fault}`;
-  } catch (error) {
-    if (error instanceof AppError && error.code === "user_password_refused") return "field.password.unusable";
-    throw error;
-  }
-}
-
 async function changePassword(ctx: Context, parts: AccountParts, signedIn: SignedIn): Promise<void> {
   const { user } = signedIn;
   const form = await readAccountForm(ctx, parts, signedIn);
   const [current, password] = [form.field("current") ?? "", form.field("password") ?? ""];
-  const words = passwordWords(user, password);
-  if (words !== undefined) return showPassword(ctx, parts, signedIn, { password: words });
+  const fault = parts.users.passwordFault(password, user);
+  if (fault !== undefined) return showPassword(ctx, parts, signedIn, { password: `field.password.${fault}` });
   // The same counters as at the sign-in: a stolen session is no way to guess the password (T-LOGIN-8, T-PW-6).
   const device = await parts.devices.laneOf(user.id, readCookie(ctx, "device"));
   const attempt = await parts.limits.beginSignIn({

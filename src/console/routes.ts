@@ -11,12 +11,14 @@ import type { Views } from "../pages/views.ts";
 import type { Setup } from "../setup/setup.ts";
 import { isDisplayText } from "../text.ts";
 import { parseEmail } from "../users/email.ts";
-import { PASSWORD_CHARS_MIN, passwordFieldFault } from "../users/password.ts";
+import { PASSWORD_CHARS_MIN } from "../users/password.ts";
 import { NAME_CHARS_MAX } from "../users/schema.ts";
+import type { Users } from "../users/user.ts";
 
 export interface ConsoleParts {
   readonly issuer: string;
   readonly setup: Setup;
+  readonly users: Pick<Users, "passwordFault">;
   readonly csrf: Csrf;
   readonly views: Views;
   readonly catalogues: Catalogues;
@@ -54,7 +56,7 @@ async function createOwner(ctx: Context, parts: ConsoleParts): Promise<void> {
   if (!(await parts.setup.isLive(token))) throw new AppError("setup_link_gone");
   const typed = { name: (form.field("name") ?? "").trim(), email: form.field("email") ?? "" };
   const password = form.field("password") ?? "";
-  const faults = faultsOf(typed, password);
+  const faults = faultsOf(parts, typed, password);
   if (faults.length > 0) return show(ctx, parts, { token, typed, faults });
   const input = { email: typed.email, password, claims: { name: typed.name }, isEmailVerified: false };
   try {
@@ -75,12 +77,12 @@ async function createOwner(ctx: Context, parts: ConsoleParts): Promise<void> {
 }
 
 /** Everything at once, in the order of the page: nobody mends a form field by field. */
-function faultsOf(typed: Typed, password: string): Fault[] {
+function faultsOf({ users }: ConsoleParts, typed: Typed, password: string): Fault[] {
   const faults: Fault[] = [];
   if (!isDisplayText(typed.name) || typed.name.length > NAME_CHARS_MAX)
     faults.push({ field: "name", words: "field.name.invalid" });
   if (parseEmail(typed.email) === undefined) faults.push({ field: "email", words: "field.email.invalid" });
-  const fault = passwordFieldFault(password, typed);
+  const fault = users.passwordFault(password, { email: typed.email, claims: { name: typed.name } });
   if (fault !== undefined) faults.push({ field: "password", words: `field.password.${fault}` });
   return faults;
 }

@@ -4,7 +4,6 @@ import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { readCookie, setCookie } from "../http/cookies.ts";
 import { addressSubject } from "../limits/address.ts";
-import { SPRAY_FROM_NETWORK, SPRAY_ONCE } from "../limits/rules.ts";
 import { deviceName } from "../pages/device-name.ts";
 import { identifierOf } from "../users/email.ts";
 import { sendNotice } from "../users/letter.ts";
@@ -99,13 +98,14 @@ async function noteDevice(step: Step, parts: InteractionParts, userId: string): 
     }),
   );
   setCookie(ctx, "device", seen.token, DEVICE_SECONDS);
-  if (!seen.isNew) return;
-  parts.metrics.unusual.inc({ kind: "new_device" });
+  if (!seen.isElsewhere) return;
+  const kind = seen.isNew ? "new_device" : "new_network";
+  parts.metrics.unusual.inc({ kind });
   await parts.recordAlone({
     name: "sign_in.unusual",
     actor,
     subject: { kind: "user", id: userId },
-    data: { kind: "new_device" },
+    data: { kind },
   });
 }
 
@@ -152,7 +152,6 @@ async function tryPassword(
       return result.user.id;
     }
     await attempt.fail();
-    await noteSpraying(step, parts, given.email);
     parts.metrics.signIns.inc({ result: "failed" });
     const subject = result.userId === undefined ? about : ({ kind: "user", id: result.userId } as const);
     await parts.recordAlone({ name: "sign_in.failed", actor, subject, data: { client_id: step.client.id } });
@@ -167,20 +166,6 @@ async function tryPassword(
 function deviceValue(userAgent: string): { device?: string } {
   const device = deviceName(userAgent);
   return device === undefined ? {} : { device };
-}
-
-/** One address that fails at many accounts tries one password on all of them. The first time in a window is worth an event. */
-async function noteSpraying(step: Step, parts: InteractionParts, email: string): Promise<void> {
-  const network = addressSubject(step.ctx.ip);
-  const isFirstHere = (await parts.limits.hit(SPRAY_ONCE, `${network} ${identifierOf(email)}`)) === undefined;
-  if (!isFirstHere || (await parts.limits.hit(SPRAY_FROM_NETWORK, network)) === undefined) return;
-  if ((await parts.limits.hit(SPRAY_ONCE, network)) !== undefined) return;
-  parts.metrics.unusual.inc({ kind: "spraying" });
-  await parts.recordAlone({
-    name: "sign_in.unusual",
-    actor: { kind: "anonymous", address: step.ctx.ip },
-    data: { kind: "spraying" },
-  });
 }
 
 function shownUser(step: Step): { name?: string | undefined; email: string } | undefined {

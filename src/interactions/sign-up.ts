@@ -6,7 +6,7 @@ import { mayMail } from "../limits/mail.ts";
 import { SIGN_UP_SECONDS } from "../sign-ups/sign-up.ts";
 import { isDisplayText } from "../text.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
-import { PASSWORD_CHARS_MIN, passwordFieldFault } from "../users/password.ts";
+import { PASSWORD_CHARS_MIN } from "../users/password.ts";
 import { NAME_CHARS_MAX } from "../users/schema.ts";
 import { finishSignIn, isSignUpShown } from "./login.ts";
 import { actorOf, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
@@ -148,7 +148,8 @@ function faultsOf(
   if (typed.name !== "" && (!isDisplayText(typed.name) || typed.name.length > NAME_CHARS_MAX))
     faults.push({ field: "name", words: "field.name.invalid" });
   if (parseEmail(typed.email) === undefined) faults.push({ field: "email", words: "field.email.invalid" });
-  const fault = passwordFieldFault(given.password, typed);
+  const claims = typed.name === "" ? {} : { name: typed.name };
+  const fault = parts.users.passwordFault(given.password, { email: typed.email, claims });
   if (fault !== undefined) faults.push({ field: "password", words: `field.password.${fault}` });
   if (parts.signUp.termsUrl !== undefined && !given.isAccepted)
     faults.push({ field: "terms", words: "field.terms.missing" });

@@ -18,6 +18,7 @@ import {
   type Tally,
   type Verdict,
 } from "./tally.ts";
+import { createWatch, type OnUnusual, type Watch } from "./unusual.ts";
 
 /** An attempt that was admitted and counted. The first report holds, later ones are ignored; without one it counts as failed after ten seconds. */
 export interface Attempt {
@@ -49,6 +50,8 @@ interface Room {
   readonly shared: Counters;
   readonly memory: Counters;
   readonly log: Log;
+  /** Sees every outcome, on whatever path a password was tried. */
+  readonly watch: Watch;
   /** One change at a time for each key: processes race for a key, calls inside one do not. */
   readonly turns: Map<string, Promise<unknown>>;
   /** Those who wait for an attempt on the key to be settled. */
@@ -75,8 +78,14 @@ const SWAP_PAUSE_MS_MAX = 10;
 /** While the shared store is down it is asked again this often, and not by every request. */
 const DOWN_MS = 2000;
 
-export function createLimits(options: { counters: Counters; log: Log }): Limits {
+export function createLimits(options: { counters: Counters; log: Log; onUnusual?: OnUnusual }): Limits {
+  const hit: Limits["hit"] = (rule, subject) =>
+    change(room, { key: keyOf(rule.name, subject), ttlSeconds: () => rule.windowSeconds }, (stored) => {
+      const { tally, retryAfterSeconds } = countInWindow(stored, rule, now().getTime());
+      return { tally, result: retryAfterSeconds };
+    });
   const room: Room = {
+    watch: createWatch({ hit, log: options.log, onUnusual: options.onUnusual }),
     shared: options.counters,
     memory: createMemoryCounters(),
     log: options.log,
@@ -84,25 +93,21 @@ export function createLimits(options: { counters: Counters; log: Log }): Limits 
     waiting: new Map(),
     downUntilMs: 0,
   };
-  return {
-    beginSignIn: (subject) => beginSignIn(room, subject),
-    hit: (rule, subject) =>
-      change(room, { key: keyOf(rule.name, subject), ttlSeconds: () => rule.windowSeconds }, (stored) => {
-        const { tally, retryAfterSeconds } = countInWindow(stored, rule, now().getTime());
-        return { tally, result: retryAfterSeconds };
-      }),
-  };
+  return { beginSignIn: (subject) => beginSignIn(room, subject), hit };
 }
 
 async function beginSignIn(room: Room, subject: SignInSubject): Promise<Attempt> {
   const giveUpAt = monotonicMs() + WAIT_MS;
   const id = randomText(9);
   const [address, user] = [byAddress(subject), byUser(subject)];
-  await admit(room, address, { id, giveUpAt });
   try {
-    await admit(room, user, { id, giveUpAt });
+    await admit(room, address, { id, giveUpAt });
+    await admit(room, user, { id, giveUpAt }).catch(async (error: unknown) => {
+      await settle(room, address, id, "abandoned");
+      throw error;
+    });
   } catch (error) {
-    await settle(room, address, id, "abandoned");
+    await room.watch.refused(subject);
     throw error;
   }
   let isSettled = false;
@@ -110,6 +115,7 @@ async function beginSignIn(room: Room, subject: SignInSubject): Promise<Attempt>
     if (isSettled) return;
     isSettled = true;
     await Promise.all([settle(room, user, id, outcome), settle(room, address, id, outcome)]);
+    if (outcome !== "abandoned") await room.watch.settled(subject, outcome);
   };
   return { succeed: () => report("succeeded"), fail: () => report("failed"), abandon: () => report("abandoned") };
 }

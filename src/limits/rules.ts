@@ -54,8 +54,13 @@ export const PROOFS_FROM_NETWORK: WindowRule = { name: "proofs_from_network", ma
 /** So many different accounts failed from one network in the window: somebody sprays. */
 export const SPRAY_FROM_NETWORK: WindowRule = { name: "spray_from_network", max: 10, windowSeconds: 600 };
 
+/** So many failed or refused attempts at one account in the window, from wherever: somebody hammers on it. */
+export const BURST_ON_ACCOUNT: WindowRule = { name: "burst_on_account", max: 20, windowSeconds: 600 };
 /** Told once in a window. */
-export const SPRAY_ONCE: WindowRule = { name: "spray_once", max: 1, windowSeconds: 600 };
+export const UNUSUAL_ONCE: WindowRule = { name: "unusual_once", max: 1, windowSeconds: 600 };
+
+/** More failures than this among all sign-ins of a process, once there are enough to tell an attack from a bad morning. */
+export const FAILURE_RATE = { name: "failure_rate", shareMax: 0.3, attemptsMin: 50, windowSeconds: 300 } as const;
 
 /** An attempt that was never settled (its process died) counts as a failure after this time; hashing answers in three seconds. */
 export const UNSETTLED_SECONDS = 10;

@@ -4,13 +4,13 @@ import type { Log } from "../log.ts";
 import type { Db } from "../store/db.ts";
 import type { Vault } from "../vault.ts";
 import { type MailValues, sealContext } from "./message.ts";
-import { claimDue, countWaiting, type MailRow, markFailed, markLate, markSent } from "./queries.ts";
+import { claimDue, countWaiting, type MailRow, markFailed, markLate, markSent, renewLease } from "./queries.ts";
 import { type MailWords, renderMail } from "./template.ts";
 import { MailRefused, type Transport } from "./transport.ts";
 
 /** Sent one after the other; a long queue is worked off portion by portion. */
 const PORTION = 20;
-/** Longer than the slowest sending of a portion; a process that died leaves its mails to others after it. */
+/** Longer than the slowest sending of one mail, which transport.ts bounds; a process that died leaves its mails to others after it. */
 const LEASE_SECONDS = 180;
 /** Short at first, since somebody waits for a link; an hour in the end, since a server that is down for hours is no news. */
 const PAUSE_SECONDS = [2, 5, 15, 60, 300, 900, 3600] as const;
@@ -28,8 +28,10 @@ export function createOutbox(options: {
   words: MailWords;
   transport: Transport;
   onResult: (result: "sent" | "late" | "failed") => void;
+  /** For tests of the lease itself. */
+  leaseSeconds?: number;
 }): Outbox {
-  const { db, log, transport, onResult } = options;
+  const { db, log, transport, onResult, leaseSeconds = LEASE_SECONDS } = options;
   const deliver = async (row: MailRow): Promise<boolean> => {
     const [at, fields] = [now(), { attempt: row.attempts, name: row.template }];
     if (row.expires_at <= at || row.sealed_values === null) {
@@ -57,9 +59,13 @@ export function createOutbox(options: {
     async flush() {
       let sent = 0;
       for (;;) {
-        const leaseEndsAt = secondsAfter(now(), LEASE_SECONDS);
+        const leaseEndsAt = secondsAfter(now(), leaseSeconds);
         const rows = await claimDue(db, { at: now(), leaseEndsAt, limit: PORTION });
-        for (const row of rows) sent += (await deliver(row)) ? 1 : 0;
+        for (const row of rows) {
+          // The mails before it may have taken longer than the lease: one that somebody else has taken since is theirs to send.
+          const lease = { from: leaseEndsAt, to: secondsAfter(now(), leaseSeconds) };
+          if (await renewLease(db, row.id, lease)) sent += (await deliver(row)) ? 1 : 0;
+        }
         if (rows.length < PORTION) return sent;
       }
     },

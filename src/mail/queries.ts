@@ -60,6 +60,15 @@ export async function claimDue(
   );
 }
 
+/** False: the lease had ended, and another process has taken the mail. */
+export async function renewLease(queries: Queries, id: string, lease: { from: Date; to: Date }): Promise<boolean> {
+  const rows = await queries.query(
+    "update mails set due_at = $3 where id = $1 and state = 'queued' and due_at = $2 returning 1",
+    [id, lease.from, lease.to],
+  );
+  return rows.length > 0;
+}
+
 /** What it said goes with it. */
 export async function markSent(queries: Queries, id: string, at: Date): Promise<void> {
   await queries.query(

@@ -1,6 +1,6 @@
 /** The way out for mails: SMTP, or in development a mailbox in this process that a page shows. The one door to SMTP. */
 import { createTransport } from "nodemailer";
-import { now } from "../clock.ts";
+import { now, sleep } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Rendered } from "./template.ts";
 
@@ -31,14 +31,15 @@ export interface Mailbox extends Transport {
 /** A server that says nothing for so long is asked again later; the others in the queue must not wait for it. */
 const CONNECT_MS = 5000;
 const SILENCE_MS = 10_000;
+/** All of one mail: a server that answers each command just in time still ends within the lease of the outbox. */
+const SENDING_SECONDS = 120;
 const CONNECTIONS_MAX = 2;
 const MAILBOX_MAX = 100;
 const ERROR_CHARS_MAX = 200;
 
-export function smtpTransport(options: { url: string; from: string; brandName: string; issuer: string }): Transport {
-  const host = new URL(options.issuer).hostname;
-  const smtp = createTransport({
-    url: options.url,
+function openSmtp(url: string) {
+  return createTransport({
+    url,
     pool: true,
     maxConnections: CONNECTIONS_MAX,
     connectionTimeout: CONNECT_MS,
@@ -48,11 +49,40 @@ export function smtpTransport(options: { url: string; from: string; brandName: s
     disableFileAccess: true,
     disableUrlAccess: true,
   } as Parameters<typeof createTransport>[0]);
+}
+
+/** What `signet doctor` says of mail: whether the server takes our sign-in, or what is off without one. */
+export async function lookAtMail(config: {
+  readonly smtpUrl: string | undefined;
+  readonly isProduction: boolean;
+}): Promise<readonly { check: string; level: "ok" | "warning" | "fault"; cause: string; mend?: string }[]> {
+  const { smtpUrl } = config;
+  if (smtpUrl === undefined) {
+    if (!config.isProduction)
+      return [{ check: "mail", level: "ok", cause: "shown at /mailbox, since this is development" }];
+    const cause = "SMTP_URL is not set: no mail is sent, so recovery, sign-up and changes of address are off";
+    return [{ check: "mail", level: "warning", cause, mend: "set SMTP_URL and MAIL_FROM" }];
+  }
+  const smtp = openSmtp(smtpUrl);
+  try {
+    await smtp.verify();
+    return [{ check: "mail", level: "ok", cause: `${new URL(smtpUrl).host} takes mail from us` }];
+  } catch (error) {
+    const cause = `${new URL(smtpUrl).host} does not: ${asMailError(error).message}`;
+    return [{ check: "mail", level: "fault", cause, mend: "check SMTP_URL: host, port, user and password" }];
+  } finally {
+    smtp.close();
+  }
+}
+
+export function smtpTransport(options: { url: string; from: string; brandName: string; issuer: string }): Transport {
+  const host = new URL(options.issuer).hostname;
+  const smtp = openSmtp(options.url);
   return {
     kind: "smtp",
     async send(mail) {
       try {
-        await smtp.sendMail({
+        const sending = smtp.sendMail({
           from: { name: options.brandName, address: options.from },
           to: { name: "", address: mail.to },
           subject: mail.subject,
@@ -63,12 +93,21 @@ export function smtpTransport(options: { url: string; from: string; brandName: s
           // RFC 3834: nobody's holiday reply comes back, and nobody takes it for a person's mail.
           headers: { "Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "All" },
         });
+        await inTime(sending);
       } catch (error) {
         throw asMailError(error);
       }
     },
     close: () => smtp.close(),
   };
+}
+
+async function inTime(sending: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  const late = sleep(SENDING_SECONDS * 1000, over.signal).then(() => {
+    throw Object.assign(new Error("too slow"), { code: "ETIMEDOUT" });
+  });
+  await Promise.race([sending, late]).finally(() => over.abort());
 }
 
 /** The server's own words may repeat the mail's; only its code is kept. */
@@ -94,11 +133,12 @@ export function createMailbox(options: { log: Log; issuer: string }): Mailbox {
   };
 }
 
-/** Production without SMTP_URL: nothing is queued by pages, and what a command queued waits until it ends. */
-export function noTransport(): Transport {
+/** Production without SMTP_URL: what is queued is given up at once and says why, so that `signet mail retry` can send it once there is a server. */
+export function noTransport(log: Log): Transport {
+  log.warn("SMTP_URL is not set: no mail is sent, so recovery, sign-up and changes of address are off");
   return {
     kind: "none",
-    send: () => Promise.reject(new Error("there is no SMTP_URL")),
+    send: () => Promise.reject(new MailRefused("SMTP_URL is not set: this server sends no mail")),
     close: () => undefined,
   };
 }

@@ -12,7 +12,7 @@ export interface SeenDevice {
   readonly token: string;
   /** Never seen with this person, who has used others before. */
   readonly isNew: boolean;
-  /** Seen before, and not in this network. */
+  /** Not seen in this network the last time, or never. */
   readonly isElsewhere: boolean;
 }
 

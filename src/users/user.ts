@@ -11,7 +11,7 @@ import { changedColumns, columnsOf, toUser } from "./columns.ts";
 import { type EmailAddress, parseEmail } from "./email.ts";
 import type { Hasher } from "./hasher.ts";
 import { listUsers } from "./list.ts";
-import { checkPassword, normalizePassword, passwordContext, refused } from "./password.ts";
+import { checkPassword, normalizePassword, passwordContext, passwordFieldFault, refused } from "./password.ts";
 import {
   countRows,
   deleteRole,
@@ -57,6 +57,8 @@ export interface UserPage {
   readonly next?: string;
 }
 
+type Alongside = (tx: Queries, user: User) => Promise<void>;
+
 /** A failure says no more than that. The id is for the audit trail and the counters, never for an answer. */
 export type SignInResult = { readonly user: User } | { readonly failed: true; readonly userId?: string };
 
@@ -75,8 +77,10 @@ export interface Users {
   update(idOrEmail: string, change: UserChange, by: Actor): Promise<User>;
   /** Disabling also ends all sessions and apps of the user, again if the user is disabled already. Throws AppError user_unknown, user_last_owner. */
   setDisabled(idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User>;
-  /** Whoever knew the old one is signed out everywhere. Throws AppError user_unknown, user_password_refused. */
-  setPassword(idOrEmail: string, password: string, by: Actor): Promise<User>;
+  /** Whoever knew the old one is signed out everywhere. `alongside` runs in the same transaction. Throws AppError user_unknown, user_password_refused. */
+  setPassword(idOrEmail: string, password: string, by: Actor, alongside?: Alongside): Promise<User>;
+  /** What is wrong with a new password for this person, as a field of a form tells it; undefined when it may be taken. The list of stolen ones is not asked. */
+  passwordFault(password: string, of: Pick<User, "email" | "claims">): ReturnType<typeof passwordFieldFault>;
   /** The hash of a password that may be taken, for whoever writes it in a transaction of their own. Throws AppError user_unknown, user_password_refused. */
   hashNewPassword(id: string, password: string): Promise<string>;
   /** The same for somebody who is no user yet. */
@@ -119,7 +123,9 @@ export function createUsers(options: {
     list: (filter) => listUsers(room.db, filter),
     update: (idOrEmail, change, by) => changeUser(room, idOrEmail, change, by),
     setDisabled: (idOrEmail, isDisabled, by) => disableUser(room, idOrEmail, isDisabled, by),
-    setPassword: (idOrEmail, password, by) => changePassword(room, idOrEmail, password, by),
+    setPassword: (idOrEmail, password, by, alongside) => changePassword(room, { idOrEmail, password, by, alongside }),
+    passwordFault: (password, of) =>
+      passwordFieldFault(password, passwordContext(of.email, of.claims, room.issuerName)),
     async hashNewPassword(id, password) {
       const row = known(await findRow(room.db, id));
       return hashChecked(room, password, { email: { canonical: row.email_canonical }, claims: row.claims });
@@ -218,13 +224,18 @@ async function disableUser(room: Room, idOrEmail: string, isDisabled: boolean, b
   return user;
 }
 
-async function changePassword(room: Room, idOrEmail: string, password: string, by: Actor): Promise<User> {
-  const row = known(await anyRow(room.db, idOrEmail));
+async function changePassword(
+  room: Room,
+  call: { idOrEmail: string; password: string; by: Actor; alongside: Alongside | undefined },
+): Promise<User> {
+  const { password, by } = call;
+  const row = known(await anyRow(room.db, call.idOrEmail));
   const hash = await hashChecked(room, password, { email: { canonical: row.email_canonical }, claims: row.claims });
   const user = await commit(room, undefined, async (tx) => {
     if (!(await updatePassword(tx, row.id, hash))) throw new AppError("user_unknown");
     await room.revocations.write(tx, { kind: "user", id: row.id });
     await room.record(tx, event("user.password_changed", by, row.id, {}));
+    await call.alongside?.(tx, toUser(row));
     return known(await findRow(tx, row.id));
   });
   await room.revocations.carryOut({ kind: "user", id: user.id });

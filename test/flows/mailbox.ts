@@ -21,6 +21,8 @@ export interface MailServer {
   readonly letters: readonly Letter[];
   /** What the next mails are answered with: undefined takes them. */
   refuseWith(code: number | undefined): void;
+  /** How long the next mails take. */
+  answerAfter(milliseconds: number): void;
   /** Waits for the next mail to this address that was not looked at before. */
   next(to: string, subject?: RegExp): Promise<Letter>;
   countTo(to: string): number;
@@ -30,6 +32,7 @@ export async function startMailServer(): Promise<MailServer> {
   const letters: Letter[] = [];
   const seen = new Set<Letter>();
   let refusal: number | undefined;
+  let pauseMs = 0;
   const server = new SMTPServer({
     authOptional: true,
     disabledCommands: ["STARTTLS"],
@@ -57,7 +60,7 @@ export async function startMailServer(): Promise<MailServer> {
             undo: links.find((link) => link.includes("/not-me/")) ?? "",
             code: /^(\d{4} \d{4})$/m.exec(text)?.[1] ?? "",
           });
-          callback();
+          setTimeout(callback, pauseMs);
         });
       });
     },
@@ -70,6 +73,9 @@ export async function startMailServer(): Promise<MailServer> {
     letters,
     refuseWith(code) {
       refusal = code;
+    },
+    answerAfter(milliseconds) {
+      pauseMs = milliseconds;
     },
     async next(to, subject = /./) {
       const found = await eventually(

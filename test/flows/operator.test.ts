@@ -305,7 +305,7 @@ test("metrics and details of health are on the management port only; counters mo
     [...after.keys()].flatMap((name) => [...name.matchAll(/="([^"]*)"/g)].map(([, value]) => value)),
   );
   const closed =
-    /^(\dxx|authorization_code|refresh_token|client_credentials|other|issued|refused|succeeded|failed|throttled|granted|code|postgres|redis|expiring store|keys|sent|late|delivered|new_device|spraying|signing|random|RS256|ES256|EdDSA)$/;
+    /^(\dxx|authorization_code|refresh_token|client_credentials|other|issued|refused|succeeded|failed|throttled|granted|code|postgres|redis|expiring store|keys|sent|late|delivered|new_device|new_network|spraying|burst|failure_rate|signing|random|RS256|ES256|EdDSA)$/;
   for (const value of labels) assert.match(value ?? "", closed);
 });
 

@@ -1,4 +1,4 @@
-/** A known device has its own lane, and networks are let in or kept out. */
+/** A known device has its own lane, attacks are noticed once, and networks are let in or kept out. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AppError } from "../../src/errors.ts";
@@ -39,4 +39,33 @@ test("networks: denied ones are out, and where any are allowed the others are", 
   for (const address of ["10.2.0.1", "::1", "::ffff:10.9.9.9"]) assert.equal(allowing(address), true, address);
   for (const address of ["10.1.2.3", "192.0.2.1", "::2", "", "unknown"])
     assert.equal(allowing(address), false, address);
+});
+
+test("attacks are told once in a window: one network at many accounts, many attempts at one account, more failures than people make", async () => {
+  const told: string[] = [];
+  const onUnusual = async (kind: string, subject: { address: string; userId?: string | undefined }) =>
+    void told.push(`${kind} ${kind === "burst" ? subject.userId : kind === "spraying" ? subject.address : ""}`);
+  const begin = () => createLimits({ counters: createMemoryCounters(), log, onUnusual });
+  const failAt = async (limits: ReturnType<typeof begin>, name: string, address: string): Promise<void> => {
+    const attempt = await limits
+      .beginSignIn({ identifier: name, userId: name, address })
+      .catch((error: unknown) => assert.ok(error instanceof AppError, "refused by a limit and nothing else"));
+    await attempt?.fail();
+  };
+  const sprayed = begin();
+  for (let count = 0; count < 10; count += 1) await failAt(sprayed, "one-person", "198.18.0.2");
+  for (let count = 0; count < 10; count += 1) await failAt(sprayed, `u${count}`, "198.18.0.1");
+  assert.deepEqual(told, [], "ten are no attack yet, and one who mistypes is none");
+  for (let count = 10; count < 20; count += 1) await failAt(sprayed, `u${count}`, "198.18.0.1");
+  assert.deepEqual(told.splice(0), ["spraying 198.18.0.1"]);
+
+  const hammered = begin();
+  for (let count = 0; count < 60; count += 1) await failAt(hammered, "victim", `198.18.1.${count}`);
+  assert.deepEqual(told.splice(0), ["burst victim"], "attempts that a limit refused count, too");
+
+  const failing = begin();
+  for (let count = 0; count < 40; count += 1)
+    await (await failing.beginSignIn({ identifier: `g${count}`, address: `198.18.2.${count}` })).succeed();
+  for (let count = 0; count < 40; count += 1) await failAt(failing, `b${count}`, `198.18.3.${count}`);
+  assert.deepEqual(told, ["failure_rate "], "more than 30 % of at least 50");
 });

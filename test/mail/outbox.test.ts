@@ -7,7 +7,7 @@ import { createLog } from "../../src/log.ts";
 import { mailCommands } from "../../src/mail/commands.ts";
 import { createMails } from "../../src/mail/message.ts";
 import { createOutbox, pauseSeconds } from "../../src/mail/outbox.ts";
-import { smtpTransport } from "../../src/mail/transport.ts";
+import { noTransport, smtpTransport, type Transport } from "../../src/mail/transport.ts";
 import { loadAssets } from "../../src/pages/assets.ts";
 import { loadTexts } from "../../src/pages/texts.ts";
 import { createViews } from "../../src/pages/views.ts";
@@ -28,20 +28,17 @@ const mails = createMails({ db, vault });
 const results: string[] = [];
 const SECRET = "https://id.example/recover/the-secret-of-the-link";
 
-function outboxTo(url: string) {
-  const transport = smtpTransport({
-    url,
-    from: "no-reply@id.example",
-    brandName: "Northwind",
-    issuer: "https://id.example",
-  });
+function outboxTo(url: string, options: { leaseSeconds?: number; transport?: Transport } = {}) {
+  const smtp = { url, from: "no-reply@id.example", brandName: "Northwind", issuer: "https://id.example" };
+  const transport = options.transport ?? smtpTransport(smtp);
   atEnd(async () => transport.close());
   const views = createViews({
     ...{ viewsDir: VIEWS, assets: loadAssets(VIEWS), brand: { name: "Northwind" } },
     ...{ issuerHost: "id.example", isDevelopment: false },
   });
   const words = { views, catalogues: loadTexts(VIEWS), brandName: "Northwind", issuer: "https://id.example" };
-  return createOutbox({ db, vault, log, words, transport, onResult: (result) => void results.push(result) });
+  const onResult = (result: string): void => void results.push(result);
+  return createOutbox({ db, vault, log, words, transport, onResult, ...options });
 }
 const outbox = outboxTo(server.url);
 
@@ -134,4 +131,34 @@ test("a mail whose link has ended is given up and says nothing any more; a serve
   assert.equal((await rowOf("away@b.example"))["state"], "queued");
   assert.ok(pauseSeconds(1) < pauseSeconds(4) && pauseSeconds(99) === 3600);
   assert.ok(!lines.join("").includes("the-secret"));
+});
+
+test("mails that wait longer than the lease behind slow ones are sent once, though other processes look for what is due", async () => {
+  for (let count = 0; count < 6; count += 1) await queue(`slow-${count}@b.example`);
+  server.answerAfter(400);
+  // The whole portion takes four leases.
+  const [slow, beside] = [0.6, 0.6].map((leaseSeconds) => outboxTo(server.url, { leaseSeconds }));
+  let isOver = false;
+  const watching = (async () => {
+    while (!isOver) {
+      await beside?.flush();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  })();
+  await slow?.flush();
+  isOver = true;
+  await watching;
+  server.answerAfter(0);
+  for (let count = 0; count < 6; count += 1) assert.equal(server.countTo(`slow-${count}@b.example`), 1, `mail ${count}`);
+});
+
+test("a server that sends no mail gives a mail up at once and says why; it is sent once there is a mail server", async () => {
+  await queue("off@b.example");
+  assert.equal(await outboxTo("", { transport: noTransport(log) }).flush(), 0);
+  const row = await rowOf("off@b.example");
+  assert.equal(row["state"], "failed");
+  assert.match(String(row["error"]), /SMTP_URL is not set/);
+  assert.match(lines.join(""), /SMTP_URL is not set: no mail is sent/);
+  assert.equal((await signet("retry", String(row["id"]))).code, 0);
+  assert.equal(await outbox.flush(), 1);
 });
