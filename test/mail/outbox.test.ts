@@ -14,7 +14,7 @@ import { createViews } from "../../src/pages/views.ts";
 import { openDb } from "../../src/store/db.ts";
 import { createVault } from "../../src/vault.ts";
 import { startMailServer } from "../flows/mailbox.ts";
-import { atEnd, testDatabase } from "../support.ts";
+import { atEnd, eventually, testDatabase } from "../support.ts";
 
 const VIEWS = fileURLToPath(new URL("../../views", import.meta.url));
 const lines: string[] = [];
@@ -138,16 +138,11 @@ test("mails that wait longer than the lease behind slow ones are sent once, thou
   server.answerAfter(400);
   // The whole portion takes four leases.
   const [slow, beside] = [0.6, 0.6].map((leaseSeconds) => outboxTo(server.url, { leaseSeconds }));
-  let isOver = false;
-  const watching = (async () => {
-    while (!isOver) {
-      await beside?.flush();
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  })();
-  await slow?.flush();
-  isOver = true;
-  await watching;
+  const first = slow?.flush();
+  await eventually(async () => (await rowOf("slow-5@b.example"))["attempts"] === 1);
+  const isOver = async () => (await rowOf("slow-5@b.example"))["state"] === "sent";
+  while (!(await isOver())) await beside?.flush();
+  await first;
   server.answerAfter(0);
   for (let count = 0; count < 6; count += 1) assert.equal(server.countTo(`slow-${count}@b.example`), 1, `mail ${count}`);
 });
