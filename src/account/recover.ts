@@ -26,7 +26,10 @@ export function recoverRoutes(router: Router, parts: AccountParts): void {
   router.post("/recover/:token", (ctx) => reset(ctx, parts));
   router.get("/not-me/:token", async (ctx) => {
     if ((await parts.recoveries.findNotice(tokenOf(ctx))) === undefined) throw new AppError("link_gone");
-    showPage(ctx, parts, { view: "account/not-me", locals: { csrf: openToken(ctx, parts), action: ctx.path } });
+    showPage(ctx, parts, {
+      view: "account/not-me",
+      locals: { csrf: openToken(ctx, parts), action: ctx.path, isSecretAddress: true },
+    });
   });
   router.post("/not-me/:token", async (ctx) => {
     await readOpenForm(ctx, parts);
@@ -93,6 +96,7 @@ function showReset(ctx: Context, parts: AccountParts, page: { email: string; err
     locals: {
       csrf: openToken(ctx, parts),
       action: ctx.path,
+      isSecretAddress: true,
       email: page.email,
       minimum: PASSWORD_CHARS_MIN,
       error: page.error === undefined ? undefined : texts.t(page.error, { count: PASSWORD_CHARS_MIN }),

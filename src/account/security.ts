@@ -50,7 +50,7 @@ export function securityRoutes(router: Router, parts: AccountParts): void {
     if (found === undefined) throw new AppError("link_gone");
     showPage(ctx, parts, {
       view: "account/email-confirm",
-      locals: { csrf: openToken(ctx, parts), action: ctx.path, email: found.email },
+      locals: { csrf: openToken(ctx, parts), action: ctx.path, isSecretAddress: true, email: found.email },
     });
   });
   router.post("/account/email/confirm/:token", async (ctx) => {
@@ -75,7 +75,8 @@ async function changePassword(ctx: Context, parts: AccountParts, signedIn: Signe
     device,
   });
   try {
-    const result = await parts.users.authenticate({ email: user.email, password: current });
+    const isKnownDevice = device !== undefined;
+    const result = await parts.users.authenticate({ email: user.email, password: current, isKnownDevice });
     if (!("user" in result)) {
       await attempt.fail();
       return showPassword(ctx, parts, signedIn, { current: "field.current.wrong" });

@@ -138,7 +138,7 @@ async function tryPassword(
       throw error;
     });
   try {
-    const result = await parts.users.authenticate(given);
+    const result = await parts.users.authenticate({ ...given, isKnownDevice: device !== undefined });
     if ("user" in result) {
       await attempt.succeed();
       parts.metrics.signIns.inc({ result: "succeeded" });

@@ -3,6 +3,7 @@ import type { Adapter, AdapterPayload } from "oidc-provider";
 import { errors, Provider } from "oidc-provider";
 import type { MacKey } from "../keys/mac-key.ts";
 import type { Revocations } from "../revocations/revocation.ts";
+import { splitScope } from "../scopes.ts";
 import { hmac, isEqualSecret, randomText } from "../secrets.ts";
 import { type GrantStore, type JsonObject, standing } from "../store/grants.ts";
 import { CLOCK_TOLERANCE_SECONDS } from "./lifetimes.ts";
@@ -77,6 +78,7 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
       if (parsed === undefined || family === undefined) return undefined;
       const payload: AdapterPayload = { ...family.payload, jti: token, rotations: parsed.generation };
       noteOwners(payload);
+      if (isAbsenceTaken(payload)) return undefined;
       const time = { nowMs: options.nowMs(), windowMs: await options.windowMs(payload.clientId ?? "") };
       switch (standing(family, parsed.generation, time)) {
         case "current":
@@ -107,6 +109,13 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
     findByUid: async () => undefined,
     findByUserCode: async () => undefined,
   };
+}
+
+/** What was granted for times of absence ends when the app may not have that any more (T-SESS-8); the library looks at the scope when the grant is made, and never again. */
+function isAbsenceTaken({ clientId, scope }: AdapterPayload): boolean {
+  const client = Provider.ctx?.oidc.client;
+  if (client === undefined || client.clientId !== clientId || client.scope === undefined) return false;
+  return splitScope(scope ?? "").includes("offline_access") && !splitScope(client.scope).includes("offline_access");
 }
 
 /**

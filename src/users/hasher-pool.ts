@@ -6,6 +6,8 @@ import type { HashCall, HashReply } from "./hasher-child.ts";
 
 /** A queue that is longer than this cannot be worked off in the time that people are asked to wait. */
 const QUEUE_MAX = 50;
+/** Places of their own, ahead of all others, for people on devices that they have used before: whoever floods the queue holds none of those. */
+const AHEAD_MAX = 10;
 /** A sign-in is answered before three seconds are over: waiting and hashing together take this, the page around them has the rest. */
 const ANSWER_MS = 2500;
 /** A child that has not answered one call in this time hangs; a hash takes 20 to 50 ms, and up to a second beside saturated cores. */
@@ -21,7 +23,7 @@ const RETRY_AFTER_SECONDS = 2;
 
 export interface Pool {
   /** Throws AppError hasher_busy: the queue is full, the time is over, or the child that worked on it died. */
-  run(call: HashCall): Promise<HashReply>;
+  run(call: HashCall, isAhead?: boolean): Promise<HashReply>;
   queued(): number;
   close(): Promise<void>;
 }
@@ -60,6 +62,7 @@ interface State {
   readonly size: number;
   readonly start: (events: ChildEvents) => ChildHandle;
   readonly waiting: Job[];
+  readonly ahead: Job[];
   readonly children: Set<Child>;
   readonly resting: AbortController;
   restartMs: number;
@@ -71,6 +74,7 @@ export function createPool(options: { log: Log; size: number; start: (events: Ch
   const state: State = {
     ...options,
     waiting: [],
+    ahead: [],
     children: new Set(),
     resting: new AbortController(),
     restartMs: RESTART_MS_MIN,
@@ -79,13 +83,14 @@ export function createPool(options: { log: Log; size: number; start: (events: Ch
   };
   pump(state);
   return {
-    run: (call) => enqueue(state, call),
-    queued: () => state.waiting.length,
+    run: (call, isAhead = false) => enqueue(state, call, isAhead),
+    queued: () => state.ahead.length + state.waiting.length,
     async close() {
       state.isClosed = true;
       state.resting.abort();
       const children = [...state.children];
-      const jobs = [...state.waiting.splice(0), ...children.flatMap((child) => child.job ?? [])];
+      const waiting = [...state.ahead.splice(0), ...state.waiting.splice(0)];
+      const jobs = [...waiting, ...children.flatMap((child) => child.job ?? [])];
       for (const job of jobs) refuse(job, "the hasher is closed");
       for (const child of children) child.awaited.abort();
       await Promise.all(children.map((child) => child.handle.kill()));
@@ -93,16 +98,17 @@ export function createPool(options: { log: Log; size: number; start: (events: Ch
   };
 }
 
-function enqueue(state: State, call: HashCall): Promise<HashReply> {
+function enqueue(state: State, call: HashCall, isAhead: boolean): Promise<HashReply> {
+  const [queue, places] = isAhead ? [state.ahead, AHEAD_MAX] : [state.waiting, QUEUE_MAX];
   return new Promise((resolve, reject) => {
     const job: Job = { call, settled: new AbortController(), resolve, reject };
     if (state.isClosed) return refuse(job, "the hasher is closed");
-    if (state.waiting.length >= QUEUE_MAX) return refuse(job, "the queue is full");
-    state.waiting.push(job);
+    if (queue.length >= places) return refuse(job, "the queue is full");
+    queue.push(job);
     void sleep(ANSWER_MS, job.settled.signal).then(() => {
       if (job.settled.signal.aborted) return;
-      const index = state.waiting.indexOf(job);
-      if (index >= 0) state.waiting.splice(index, 1);
+      const index = queue.indexOf(job);
+      if (index >= 0) queue.splice(index, 1);
       refuse(job, "no child was free in time");
     });
     pump(state);
@@ -114,12 +120,12 @@ function pump(state: State): void {
   if (state.isClosed) return;
   for (const child of state.children) {
     if (!child.isReady || child.job !== undefined) continue;
-    const job = state.waiting.shift();
+    const job = state.ahead.shift() ?? state.waiting.shift();
     if (job === undefined) break;
     give(child, job);
   }
   const isStarting = [...state.children].some((child) => !child.isReady);
-  const isWanted = state.children.size === 0 || (state.waiting.length > 0 && !isStarting);
+  const isWanted = state.children.size === 0 || (state.ahead.length + state.waiting.length > 0 && !isStarting);
   if (isWanted && !state.isResting && state.children.size < state.size) addChild(state);
 }
 

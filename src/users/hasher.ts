@@ -14,8 +14,8 @@ import { type ChildEvents, type ChildHandle, createPool, type Pool } from "./has
 export interface Hasher {
   /** A PHC string of argon2id with the current parameters. Throws AppError hasher_busy when the queue is full or a child fails. */
   hash(password: string): Promise<string>;
-  /** Also hashes that were imported. False for a stored hash of an unknown kind or one that asks for more than the bounds; that costs the same time. Throws AppError hasher_busy. */
-  verify(hash: string, password: string): Promise<boolean>;
+  /** Also hashes that were imported. False for a stored hash of an unknown kind or one that asks for more than the bounds; that costs the same time. `isAhead` for who may pass a queue. Throws AppError hasher_busy. */
+  verify(hash: string, password: string, isAhead?: boolean): Promise<boolean>;
   /** Whether a stored hash is weaker than the current parameters. */
   needsRehash(hash: string): boolean;
   /** A hash that no password matches, with the current parameters: verified when there is no user, so that both failures take the same time. */
@@ -78,11 +78,11 @@ export async function openHasher(options: {
     queued: pool.queued,
     close: pool.close,
     needsRehash: (stored) => isWeaker(stored, parameters),
-    async verify(stored, password) {
+    async verify(stored, password, isAhead) {
       const isOurs = parseHash(stored) !== undefined || parseForeignHash(stored) !== undefined;
       if (!isOurs) log.error("a stored password hash is of no known kind or asks for too much; it matches nothing");
       const call = { id: nextId(), kind: "verify", password, hash: isOurs ? stored : decoyHash } as const;
-      const reply = await pool.run(call);
+      const reply = await pool.run(call, isAhead);
       return isOurs && reply.kind === "verify" && reply.isMatch;
     },
   };

@@ -21,7 +21,7 @@ export function lazyHasher(openHasher: () => Promise<Hasher>): LazyHasher {
   return {
     open,
     hash: async (password) => (await open()).hash(password),
-    verify: async (hash, password) => (await open()).verify(hash, password),
+    verify: async (hash, password, isAhead) => (await open()).verify(hash, password, isAhead),
     needsRehash: (hash) => known().needsRehash(hash),
     get decoyHash() {
       return known().decoyHash;

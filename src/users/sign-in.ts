@@ -17,12 +17,12 @@ export function rowByEmail(queries: Queries, email: string): Promise<UserRow | u
 
 export async function authenticate(
   room: { readonly db: Db; readonly hasher: Hasher },
-  input: { email: string; password: string },
+  input: { email: string; password: string; isKnownDevice?: boolean },
 ): Promise<SignInResult> {
   const password = normalizePassword(input.password);
   const row = await rowByEmail(room.db, input.email);
   const stored = row?.password_hash ?? undefined;
-  const isMatch = await room.hasher.verify(stored ?? room.hasher.decoyHash, password);
+  const isMatch = await room.hasher.verify(stored ?? room.hasher.decoyHash, password, input.isKnownDevice);
   if (row === undefined) return { failed: true };
   // Asked only now: a disabled user costs the same hash, and the right password gets the answer of a wrong one (T-ENUM-6).
   if (stored === undefined || !isMatch || row.disabled_at !== null) return { failed: true, userId: row.id };

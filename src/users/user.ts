@@ -92,7 +92,12 @@ export interface Users {
   hasOwner(): Promise<boolean>;
   countUsers(): Promise<number>;
   /** Same work and time for an unknown, a disabled and a passwordless user and for a wrong password. Throws AppError hasher_busy, and user_password_refused above 1,024 bytes. */
-  authenticate(input: { readonly email: string; readonly password: string }): Promise<SignInResult>;
+  authenticate(input: {
+    readonly email: string;
+    readonly password: string;
+    /** A browser that this person has used before does not wait behind a flood of others. */
+    readonly isKnownDevice?: boolean;
+  }): Promise<SignInResult>;
 }
 
 interface Room {

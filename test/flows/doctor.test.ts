@@ -49,6 +49,7 @@ test("a sound installation has no fault, and the running server is found from ou
     "migrations",
     "keys",
     "redis",
+    "mail",
     "hashing",
     "issuer",
   ]) {
@@ -68,6 +69,7 @@ test("planted faults are named, each with what mends it", async () => {
     [{ DATABASE_URL: "postgres://nobody:x@127.0.0.1:1/x" }, "postgres", /ECONNREFUSED/],
     [{ REDIS_URL: "redis://127.0.0.1:1" }, "redis", /ECONNREFUSED/],
     [{ ISSUER: "http://id.example.com" }, "configuration", /https/],
+    [{ SMTP_URL: "smtp://127.0.0.1:1" }, "mail", /127\.0\.0\.1:1 does not: ECONNECTION|ESOCKET/],
     [{ PORT: "1" }, "live", /does not answer/],
   ];
   for (const [fault, check, cause] of planted) {

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as openid from "openid-client";
+import type { Mailbox } from "../../src/mail/transport.ts";
 import { shiftTime } from "../shift-time.ts";
-import { type Answer, type Client, engines } from "../support.ts";
+import { type Answer, type Client, engines, eventually } from "../support.ts";
 import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, signIn, tokensOf } from "./journey.ts";
 
 type Tokens = openid.TokenEndpointResponse & openid.TokenEndpointResponseHelpers;
@@ -191,5 +192,93 @@ for (const { engine, skip } of await engines()) {
     await assert.rejects(openid.refreshTokenGrant(config, bound.refresh_token ?? ""), { error: "invalid_grant" });
     await assert.rejects(openid.fetchUserInfo(config, bound.access_token, home.userId));
     assert.ok((await openid.refreshTokenGrant(offline, absent.refresh_token ?? "")).access_token);
+  });
+
+  test(`every link in a mail is good until its end and refused one second after it (T-MAIL-3, ${engine})`, {
+    skip,
+  }, async () => {
+    const home = await opened();
+    const { service } = home;
+    const none = { terms: undefined, interactionUid: undefined, request: undefined };
+    const by = { kind: "system" } as const;
+    const newest = (template: RegExp, to: string): Promise<string> =>
+      eventually(() => {
+        const { transport } = service;
+        const found = "list" in transport ? (transport as Mailbox).list() : [];
+        const mail = found.find((one) => one.to === to && template.test(one.text));
+        return template.exec(mail?.text ?? "")?.[0];
+      }, 10_000);
+    const [lost, moved, fresh] = ["lost", "moved", "fresh"].map((name) => `${name}-${shifted}@links.example`);
+    const id = await home.createUser(lost ?? "");
+    const other = await home.createUser(moved ?? "");
+    const asks: readonly (readonly [string, string, number, () => Promise<unknown>, RegExp, string])[] = [
+      [
+        "recovery",
+        "recover",
+        30 * MINUTE,
+        () => service.recoveries.ask({ email: lost ?? "", language: "en" }, by),
+        /http\S+\/recover\/[\w-]{43}/,
+        lost ?? "",
+      ],
+      [
+        "a new address",
+        "email_change",
+        DAY,
+        () => service.emailChanges.ask(other, `next-${moved}`, by),
+        /http\S+\/account\/email\/confirm\/[\w-]{43}/,
+        `next-${moved}`,
+      ],
+      [
+        "a notice",
+        "not_me",
+        7 * DAY,
+        () => service.emailChanges.ask(id, `later-${moved}`, by),
+        /http\S+\/not-me\/[\w-]{43}/,
+        lost ?? "",
+      ],
+      [
+        "an invitation",
+        "invite",
+        7 * DAY,
+        () => service.signUps.invite(fresh ?? "", "en", by),
+        /http\S+\/signup\?invitation=[\w-]{43}/,
+        fresh ?? "",
+      ],
+      [
+        "a sign-up",
+        "",
+        DAY,
+        () =>
+          service.signUps.begin(
+            { email: `new-${fresh}`, password: PASSWORD, name: undefined, language: "en", ...none },
+            by,
+            true,
+          ),
+        /http\S+\/sign-up\/[\w-]{43}/,
+        `new-${fresh}`,
+      ],
+    ];
+    for (const [what, kind, seconds, ask, words, to] of asks) {
+      await ask();
+      const link = await newest(words, to);
+      const browser = home.client();
+      const [row] = await service.db.query<{ end: Date }>(
+        what === "a sign-up"
+          ? 'select max(expires_at) as "end" from sign_ups'
+          : 'select max(expires_at) as "end" from user_links where kind = $1',
+        what === "a sign-up" ? [] : [kind],
+      );
+      const secondsLeft = (): number => ((row?.end.getTime() ?? 0) - Date.now()) / 1000;
+      assert.ok(Math.abs(secondsLeft() - seconds) < 60, `${what}: ${secondsLeft()}`);
+      pass(secondsLeft() - 5);
+      const page = await browser.get(link);
+      assert.ok(page.status < 400, `${what} before its end: ${page.status}`);
+      pass(secondsLeft() + 1);
+      assert.equal((await browser.get(link)).status, 404, `${what} after its end`);
+      if (what === "an invitation") continue;
+      const late = await browser.submit(page, { password: "seven quiet harbours wait" }, { match: "csrf" });
+      assert.equal(late.status, 404, `${what}, with the form that was open`);
+    }
+    assert.equal((await service.users.find(other))?.email, moved);
   });
 }

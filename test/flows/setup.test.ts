@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { randomText } from "../../src/secrets.ts";
-import { type Answer, type Client, cookieJarClient, decodeEntities, freePort, startSignet } from "../support.ts";
+import {
+  type Answer,
+  type Client,
+  cookieJarClient,
+  decodeEntities,
+  eventually,
+  freePort,
+  startSignet,
+} from "../support.ts";
 import { PASSWORD, title } from "./journey.ts";
 
 const OWNER = { name: "Olga Owner", email: "olga@example.com", password: PASSWORD };
@@ -129,7 +137,7 @@ test("bad input marks every field at once, keeps what was typed but never a pass
   assert.match(title(await browser.get("/account")), /^Niemand ist angemeldet/, "the language stays");
 });
 
-test("in production the link works behind TLS and the page names the commands", async () => {
+test("in production the link works behind TLS and the page names the commands; without SMTP_URL what needs a mail is off and says so", async () => {
   const port = await freePort();
   const issuer = "https://id.example.test";
   const env = {
@@ -149,4 +157,43 @@ test("in production the link works behind TLS and the page names the commands", 
   assert.equal(done.status, 200);
   assert.match(done.text, /npm run -s signet -- client create/);
   assert.equal(await ownersOf(signet), 1);
+
+  // Walked by hand: the origin of the pages is the proxy's, the client's is ours.
+  const follow = async (answer: Answer): Promise<Answer> => {
+    let at = answer;
+    while (at.location !== undefined && new URL(at.location).host === "id.example.test")
+      at = await browser.get(new URL(at.location).pathname + new URL(at.location).search, headers);
+    return at;
+  };
+  const login = await follow(await browser.get("/account/sign-in?to=home", headers));
+  assert.doesNotMatch(login.text, /href="\/recover|\/signup"/, "no way to what is off");
+  const { email, password } = OWNER;
+  const home = await follow(await browser.submit(login, { email, password }, { match: 'name="password"', headers }));
+  assert.match(home.text, /This server sends no mail/);
+  assert.doesNotMatch(home.text, /href="\/account\/email"/);
+  for (const path of ["/account/email", "/recover"]) {
+    const answer = await browser.get(path, headers);
+    assert.deepEqual([answer.status, title(answer).includes("sends no mail")], [503, true], path);
+  }
+  const posted = await browser.post("/account/email", { email: "new@example.com" }, headers);
+  assert.equal(posted.status, 503);
+  assert.equal((await browser.get("/signup", headers)).status, 404);
+  // A notice is still written with what it tells of; it ends at once, and with the reason.
+  const asked = await browser.get("/account/password", headers);
+  const changed = await browser.submit(
+    asked,
+    { current: password, password: "seven quiet harbours wait" },
+    { match: 'name="current"', headers },
+  );
+  assert.equal(changed.status, 303);
+  const [mail] = await eventually(async () => {
+    const failed = await signet.service.mails.list({ state: "failed", limit: 5 });
+    return failed.length > 0 ? failed : undefined;
+  });
+  assert.deepEqual([mail?.template, /SMTP_URL/.test(mail?.error ?? "")], ["password_changed", true]);
+  assert.equal((await signet.service.outbox.waiting()).waiting, 0);
+  assert.ok(
+    signet.lines.some((line) => line.includes("no mail is sent")),
+    "the start says it",
+  );
 });

@@ -144,7 +144,8 @@ test("mails that wait longer than the lease behind slow ones are sent once, thou
   while (!(await isOver())) await beside?.flush();
   await first;
   server.answerAfter(0);
-  for (let count = 0; count < 6; count += 1) assert.equal(server.countTo(`slow-${count}@b.example`), 1, `mail ${count}`);
+  for (let count = 0; count < 6; count += 1)
+    assert.equal(server.countTo(`slow-${count}@b.example`), 1, `mail ${count}`);
 });
 
 test("a server that sends no mail gives a mail up at once and says why; it is sent once there is a mail server", async () => {

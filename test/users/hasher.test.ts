@@ -132,6 +132,16 @@ test("beyond fifty waiting calls the next one is refused at once, and all others
   assert.equal(await untilServed(), "matched");
 });
 
+test("T-LOGIN-7: a full queue keeps nobody out who may go ahead of it", async () => {
+  const done: string[] = [];
+  const stored = await hasher.hash(PASSWORD);
+  const flood = Array.from({ length: 60 }, () => verify("wrong").then(({ outcome }) => done.push(outcome)));
+  assert.equal(await hasher.verify(stored, PASSWORD, true), true);
+  const before = done.filter((outcome) => outcome !== "refused").length;
+  assert.ok(before <= 3, `${before} others were hashed before`);
+  await Promise.all(flood);
+});
+
 for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
   test(`T-REL-37: a child that gets ${signal} fails its call with 503 within three seconds, accepts nothing and is replaced`, async () => {
     const before = childPid();
