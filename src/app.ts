@@ -20,7 +20,7 @@ import { createLogouts, type Logouts } from "./sessions/logout.ts";
 import { createSessions, type Sessions } from "./sessions/session.ts";
 import { createSetup, type Setup } from "./setup/setup.ts";
 import { createSignUps, SEALED_CODES, type SignUps } from "./sign-ups/sign-up.ts";
-import { type Db, type DbConnection, openDb } from "./store/db.ts";
+import { type Db, type DbConnection, openDb, type Queries } from "./store/db.ts";
 import { type EmbeddedPostgres, openEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import type { GrantStore, RevocationSource } from "./store/grants.ts";
 import { migrate, migrationStatus } from "./store/migrate.ts";
@@ -138,7 +138,8 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const grants = grantsOpener({ config, log, db, written: (since) => revocations.written(since) });
     opened.unshift(() => grants.close());
     // An app that has no address for it is not told; the clients are opened below, and nothing ends before they are.
-    const isTold = async (id: string) => (await clients.find(id))?.metadata.backchannel_logout_uri !== undefined;
+    const isTold = async (tx: Queries, id: string) =>
+      (await clients.findWithin(tx, id))?.metadata.backchannel_logout_uri !== undefined;
     const logouts = createLogouts({ db, log, store: grants.open, isTold });
     const revocations = createRevocations({
       ...{ db, notices, store: grants.open, longestSeconds: GRANT_SECONDS },
@@ -202,13 +203,13 @@ function openPeople(parts: {
   const devices = createDevices({ db });
   const consents = createConsents({ db, record });
   const base = { db, letters, record, revocations };
-  const sessions = createSessions({ db, store, revocations, record });
+  const sessions = createSessions({ store, revocations, record });
   return {
     sessions,
     async revokeApp(userId: string, clientId: string, by: Actor): Promise<void> {
       await db.transaction((tx) => consents.withdraw(tx, { userId, clientId }, by));
       // Afterwards: a sign-in that still read the consent has its grant by now.
-      await sessions.endGrants(userId, clientId);
+      await sessions.endGrants({ userId, clientId });
     },
     mails,
     letters,

@@ -31,7 +31,7 @@ export function dataRoutes(router: Router, parts: AccountParts): void {
 async function everythingAbout(parts: AccountParts, { user }: SignedIn): Promise<Record<string, unknown>> {
   const [apps, sessions, devices, events] = await Promise.all([
     connectedApps(parts, user.id),
-    parts.sessions.list(user.id),
+    parts.sessions.list({ userId: user.id }),
     parts.devices.list(user.id),
     parts.activityOf(user.id, EVENTS_MAX),
   ]);

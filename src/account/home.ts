@@ -58,7 +58,7 @@ export function homeRoutes(router: Router, parts: AccountParts): void {
     const signedIn = await signedInOrAsk(ctx, parts, "home");
     if (signedIn === undefined) return;
     await readAccountForm(ctx, parts, signedIn);
-    await parts.sessions.endAll(signedIn.user.id, actorIn(ctx, signedIn));
+    await parts.sessions.endAll({ userId: signedIn.user.id }, actorIn(ctx, signedIn));
     redirect(ctx, "/account");
   });
   router.post("/account/apps/revoke", async (ctx) => {
@@ -89,7 +89,7 @@ async function showHome(ctx: Context, parts: AccountParts, signedIn: SignedIn): 
   const { user } = signedIn;
   const own = idOf(signedIn.sessionUid);
   const [sessions, apps, events, logouts] = await Promise.all([
-    parts.sessions.list(user.id),
+    parts.sessions.list({ userId: user.id }),
     connectedApps(parts, user.id),
     parts.activityOf(user.id, ACTIVITY_SHOWN),
     parts.logouts.list({ userId: user.id }, LOGOUTS_SHOWN),
@@ -148,7 +148,7 @@ function languageChoices(parts: AccountParts): readonly { code: string; label: s
 
 /** What is remembered as allowed, and what lives without having been asked for (the operator's own apps); by app, the newest first. */
 export async function connectedApps(parts: AccountParts, userId: string): Promise<readonly ConnectedApp[]> {
-  const [consents, grants] = await Promise.all([parts.consents.listOf(userId), parts.sessions.grants(userId)]);
+  const [consents, grants] = await Promise.all([parts.consents.listOf(userId), parts.sessions.listGrants({ userId })]);
   const ids = new Set([...consents, ...grants].map(({ clientId }) => clientId));
   ids.delete(ACCOUNT_CLIENT_ID);
   const apps: ConnectedApp[] = [];

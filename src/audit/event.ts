@@ -48,6 +48,7 @@ export type EventName =
   | "client.disabled"
   | "client.enabled"
   | "client.deleted"
+  | "client.access_ended"
   | "api.created"
   | "api.updated"
   | "api.deleted"

@@ -51,6 +51,8 @@ export interface Clients {
   register(input: unknown, by: Actor): Promise<{ readonly client: Client; readonly secret?: string }>;
   /** From the cache: at most 30 s old, at most a second while notices arrive. Disabled clients too. */
   find(id: string): Promise<Client | undefined>;
+  /** Not from the cache, but over the connection of the caller's transaction: whoever holds one must not wait for a second. */
+  findWithin(tx: Queries, id: string): Promise<Client | undefined>;
   /** The oldest first; `after` is the last id of the page before, `query` an id or a part of the name. */
   list(page: { readonly limit: number; readonly after?: string; readonly query?: string }): Promise<readonly Client[]>;
   /** A merge patch (RFC 7396) of what presentClient shows: null takes the type's default again. The result passes every rule of `register`. */
@@ -101,6 +103,7 @@ export function createClients(options: Context): Clients {
     async find(id) {
       return ID.test(id) ? cache.get(id) : undefined;
     },
+    findWithin: async (tx, id) => (ID.test(id) ? readClient(tx, id) : undefined),
     list: (page) => list(db, page),
     update: async (id, patch, by) => change(checked(id), (tx) => update(options, tx, { id, patch, by })),
     rotateSecret: async (id, { overlapSeconds = OVERLAP_SECONDS }, by) =>

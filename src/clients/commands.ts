@@ -20,6 +20,7 @@ import { OVERLAP_SECONDS } from "./secret.ts";
 export interface ClientCommandApp {
   readonly clients: Clients;
   readonly roles: RoleHolding;
+  readonly sessions: { endAll(of: { readonly clientId: string }, by: typeof BY): Promise<void> };
 }
 
 /** What the room of roles does for clients; each returns the roles that the client then has. */
@@ -119,6 +120,19 @@ const rotateSecret: Verb<ClientCommandApp> = {
   },
 };
 
+const endAccess: Verb<ClientCommandApp> = {
+  verb: "end-access",
+  summary: "ends whatever was issued to the client until now; people allow nothing anew, they sign in to it again",
+  positionals: ID,
+  flags: {},
+  async run({ clients, sessions }, given, io) {
+    const { id } = await findClient(clients, idOf(given));
+    await sessions.endAll({ clientId: id }, BY);
+    if (io.isJson) return printJson(io, { client_id: id, access_ended: true });
+    io.out(`Whatever was issued to ${id} until now has ended.\n`);
+  },
+};
+
 const remove: Verb<ClientCommandApp> = {
   verb: "delete",
   summary: "deletes a client for good, with the consents that people gave it",
@@ -143,6 +157,7 @@ export const clientCommands: CommandGroup<ClientCommandApp> = {
     rotateSecret,
     switchTo(true),
     switchTo(false),
+    endAccess,
     remove,
     holding("grant"),
     holding("revoke"),

@@ -45,12 +45,10 @@ export function createBrowser(options: {
     async signOut(ctx) {
       const session = await sessionOf(ctx);
       if (session === undefined) return;
-      for (const authorization of Object.values(session.authorizations ?? {})) {
-        const isKept = authorization.persistsLogout === true;
-        if (authorization.grantId !== undefined && !isKept)
-          await options.revocations.end({ kind: "grant", id: authorization.grantId });
-      }
-      await options.revocations.end({ kind: "session", id: session.uid });
+      const grants = Object.values(session.authorizations ?? {}).flatMap(({ grantId, persistsLogout }) =>
+        grantId === undefined || persistsLogout === true ? [] : [{ kind: "grant", id: grantId } as const],
+      );
+      await options.revocations.end([...grants, { kind: "session", id: session.uid }]);
     },
   };
 }

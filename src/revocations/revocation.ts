@@ -29,10 +29,8 @@ export interface Revocations {
    * it cannot be said; doing it again is harmless.
    */
   carryOut(what: Revoked): Promise<void>;
-  /** Both, where nothing else changes with it. */
-  end(what: Revoked): Promise<void>;
-  /** All sessions and apps of a user, those with `offline_access` too (decision 16). */
-  signOutEverywhere(userId: string): Promise<void>;
+  /** Both, where nothing else changes with it: all of it is written in one transaction, and `record` in the same one, or none is. */
+  end(what: Revoked | readonly Revoked[], record?: (tx: Queries) => Promise<void>): Promise<void>;
   readonly written: RevocationSource;
   /** Removes what has ended, at most so many. */
   sweep(limit: number): Promise<number>;
@@ -45,7 +43,7 @@ export function createRevocations(options: {
   store: () => Promise<GrantStore>;
   /** How long the longest-lived token may live. */
   longestSeconds: number;
-  /** Before sessions end: whoever must hear of it is written down in the same transaction. */
+  /** Before sessions end: whoever must hear of it is written down in the same transaction, and read over its connection. */
   beforeEnd?: (tx: Queries, ended: { readonly kind: "user" | "session"; readonly id: string }) => Promise<void>;
 }): Revocations {
   const { db, notices, store } = options;
@@ -67,15 +65,17 @@ export function createRevocations(options: {
     if (what.kind === "grant" && "id" in what) await grants.endGrant(what.id, keptSeconds);
     else await grants.plant([revocation]);
   };
-  const end: Revocations["end"] = async (what) => {
-    await write(db, what);
-    await carryOut(what);
-  };
   return {
     write,
     carryOut,
-    end,
-    signOutEverywhere: (userId) => end({ kind: "user", id: userId }),
+    async end(what, record) {
+      const all: readonly Revoked[] = "kind" in what ? [what] : what;
+      await db.transaction(async (tx) => {
+        for (const one of all) await write(tx, one);
+        await record?.(tx);
+      });
+      for (const one of all) await carryOut(one);
+    },
     written: (since) => pages(db, since),
     sweep: (limit) => deleteExpired(db, now(), limit),
   };

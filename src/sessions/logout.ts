@@ -48,15 +48,19 @@ export function createLogouts(options: {
   readonly log: Log;
   /** Opened when it is first needed. */
   readonly store: () => Promise<GrantStore>;
-  /** Whether the app has an address for it. */
-  readonly isTold: (clientId: string) => Promise<boolean>;
+  /** Whether the app has an address for it, asked over the connection of the transaction. */
+  readonly isTold: (tx: Queries, clientId: string) => Promise<boolean>;
 }): Logouts {
   const { db } = options;
   return {
     async note(tx, { kind, id }) {
-      const records = await sessionsOf(options, { kind, id });
-      for (const { userId, clientId, sid } of records.flatMap(signInsOf)) {
-        if (!(await options.isTold(clientId))) continue;
+      const signIns = (await sessionsOf(options, tx, { kind, id })).flatMap(signInsOf);
+      const told = new Set<string>();
+      for (const clientId of new Set(signIns.map((signIn) => signIn.clientId))) {
+        if (await options.isTold(tx, clientId)) told.add(clientId);
+      }
+      for (const { userId, clientId, sid } of signIns) {
+        if (!told.has(clientId)) continue;
         await sql.insertLogout(tx, { id: newId(), client_id: clientId, user_id: userId, sid, created_at: now() });
       }
     },
@@ -80,12 +84,13 @@ export function createLogouts(options: {
 /** While the expiring store is away nobody knows which apps there are; what ends a person's access is written all the same, for it must not wait. */
 async function sessionsOf(
   options: { readonly log: Log; readonly store: () => Promise<GrantStore> },
+  tx: Queries,
   { kind, id }: { readonly kind: "user" | "session"; readonly id: string },
 ): Promise<readonly SessionRecord[]> {
   try {
     const { sessions } = await options.store();
-    if (kind === "user") return await sessions.list({ userId: id }, SESSIONS_MAX);
-    return [await sessions.findByUid(id)].filter((found) => found !== undefined);
+    if (kind === "user") return await sessions.list({ userId: id }, SESSIONS_MAX, tx);
+    return [await sessions.findByUid(id, undefined, tx)].filter((found) => found !== undefined);
   } catch (error) {
     if (!(error instanceof AppError && error.code === "store_unavailable")) throw error;
     options.log.warn("apps were not told of a sign-out: the expiring store does not answer", { reason: error.detail });

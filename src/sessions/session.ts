@@ -1,14 +1,13 @@
-/** Sessions: where a person is signed in, which apps have access, and ending one or all (decision 16 says what ends what). */
-import type { Actor, RecordEvent } from "../audit/event.ts";
-import type { Revocations } from "../revocations/revocation.ts";
+/** Sessions: who is signed in where, which apps have access, and ending it, of a user or of a client (decision 16 says what ends what). */
+import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
+import type { Revocations, Revoked } from "../revocations/revocation.ts";
 import { sha256 } from "../secrets.ts";
-import type { Db } from "../store/db.ts";
-import type { GrantStore, SessionRecord } from "../store/grants.ts";
+import type { GrantStore, Owner, SessionRecord, ListedGrant as StoredGrant, UserAtClient } from "../store/grants.ts";
 
 export interface ListedSession {
   /** Names the session on pages; it opens nothing and leads back to nothing. */
   readonly id: string;
-  readonly uid: string;
+  readonly userId: string;
   readonly userAgent: string | undefined;
   readonly network: string | undefined;
   readonly signedInAt: Date;
@@ -16,8 +15,9 @@ export interface ListedSession {
   readonly clientIds: readonly string[];
 }
 
-/** A sign-in at an app that goes on without the person. */
+/** A sign-in at an app that goes on without the person: the Grant, and with it the family of its refresh tokens. */
 export interface ListedGrant {
+  readonly userId: string;
   readonly clientId: string;
   readonly hash: string;
   readonly signedInAt: Date | undefined;
@@ -26,66 +26,61 @@ export interface ListedGrant {
 }
 
 export interface Sessions {
-  list(userId: string): Promise<readonly ListedSession[]>;
+  /** Of a user, or in which somebody signed in to the client; those that live, the latest visit first, at most `LISTED_MAX`. */
+  list(of: Owner): Promise<readonly ListedSession[]>;
   /** False: there is no such session of this person. */
   end(userId: string, id: string, by: Actor): Promise<boolean>;
-  endAll(userId: string, by: Actor): Promise<void>;
-  grants(userId: string): Promise<readonly ListedGrant[]>;
-  /** Whatever this person has at the app; a consent is the caller's to withdraw. */
-  endGrants(userId: string, clientId: string): Promise<number>;
+  /** Of a user all sessions and apps, of a client all that people allowed it until now; access for times of absence (`offline_access`) too. */
+  endAll(of: Owner, by: Actor): Promise<void>;
+  /** Those that live, at most `LISTED_MAX`. */
+  listGrants(of: Owner | UserAtClient): Promise<readonly ListedGrant[]>;
+  /** Whatever this person has at the client, however much; returns how many Grants. A consent is the caller's to withdraw. */
+  endGrants(of: UserAtClient): Promise<number>;
 }
 
-const LISTED_MAX = 200;
+export const LISTED_MAX = 200;
 
 export function createSessions(options: {
-  readonly db: Db;
   readonly store: () => Promise<GrantStore>;
   readonly revocations: Revocations;
   readonly record: RecordEvent;
 }): Sessions {
-  const { db, store, revocations, record } = options;
-  const recordsOf = async (userId: string): Promise<readonly SessionRecord[]> =>
-    (await store()).sessions.list({ userId }, LISTED_MAX);
+  const { store, revocations, record } = options;
+  const recordsOf = async (of: Owner): Promise<readonly SessionRecord[]> =>
+    (await store()).sessions.list(of, LISTED_MAX);
   return {
-    list: async (userId) =>
-      (await recordsOf(userId)).map(toListed).sort((a, b) => b.seenAt.getTime() - a.seenAt.getTime()),
+    list: async (of) => (await recordsOf(of)).map(toListed).sort((a, b) => b.seenAt.getTime() - a.seenAt.getTime()),
     async end(userId, id, by) {
-      const found = (await recordsOf(userId)).find(({ uid }) => idOf(uid) === id);
+      const found = (await recordsOf({ userId })).find(({ uid }) => idOf(uid) === id);
       if (found === undefined) return false;
-      for (const authorization of Object.values(found.authorizations)) {
-        const { grantId, persistsLogout } = authorization;
-        if (typeof grantId === "string" && persistsLogout !== true)
-          await revocations.end({ kind: "grant", id: grantId });
-      }
-      await revocations.end({ kind: "session", id: found.uid });
-      await record(db, {
-        name: "user.sessions_ended",
-        actor: by,
-        subject: { kind: "user", id: userId },
-        data: { count: 1 },
-      });
+      const grants = Object.values(found.authorizations).flatMap(({ grantId, persistsLogout }) =>
+        typeof grantId === "string" && persistsLogout !== true ? [{ kind: "grant", id: grantId } as const] : [],
+      );
+      await revocations.end([...grants, { kind: "session", id: found.uid }], (tx) =>
+        record(tx, { ...ended({ userId }, by), data: { count: 1 } }),
+      );
       return true;
     },
-    async endAll(userId, by) {
-      await revocations.signOutEverywhere(userId);
-      await record(db, { name: "user.sessions_ended", actor: by, subject: { kind: "user", id: userId } });
+    async endAll(of, by) {
+      const what: Revoked = "userId" in of ? { kind: "user", id: of.userId } : { kind: "client", id: of.clientId };
+      await revocations.end(what, (tx) => record(tx, ended(of, by)));
     },
-    async grants(userId) {
-      return (await (await store()).listGrants({ userId }, LISTED_MAX)).map(({ hash, payload }) => ({
-        hash,
-        clientId: String(payload["clientId"]),
-        signedInAt: typeof payload["signedInAtMs"] === "number" ? new Date(payload["signedInAtMs"]) : undefined,
-        scopes: scopesOf(payload),
-      }));
-    },
-    async endGrants(userId, clientId) {
-      const theirs = (await (await store()).listGrants({ userId }, LISTED_MAX)).filter(
-        ({ payload }) => payload["clientId"] === clientId,
-      );
-      for (const { hash } of theirs) await revocations.end({ kind: "grant", hash });
-      return theirs.length;
+    listGrants: async (of) => (await (await store()).listGrants(of, LISTED_MAX)).map(toListedGrant),
+    async endGrants(of) {
+      let count = 0;
+      for (;;) {
+        const page = await (await store()).listGrants(of, LISTED_MAX);
+        await revocations.end(page.map(({ hash }) => ({ kind: "grant", hash })));
+        count += page.length;
+        if (page.length < LISTED_MAX) return count;
+      }
     },
   };
+}
+
+function ended(of: Owner, actor: Actor): AuditEvent {
+  if ("clientId" in of) return { name: "client.access_ended", actor, subject: { kind: "client", id: of.clientId } };
+  return { name: "user.sessions_ended", actor, subject: { kind: "user", id: of.userId } };
 }
 
 /** Of a session's uid; pages and forms name sessions by it. */
@@ -94,15 +89,26 @@ export function idOf(uid: string): string {
 }
 
 function toListed({ uid, fields, seenAt, authorizations }: SessionRecord): ListedSession {
-  const { agent, network, loginTs, signedInAtMs } = fields;
+  const { accountId, agent, network, loginTs, signedInAtMs } = fields;
   return {
     id: idOf(uid),
-    uid,
+    userId: String(accountId),
     userAgent: typeof agent === "string" ? agent : undefined,
     network: typeof network === "string" ? network : undefined,
     signedInAt: new Date(typeof signedInAtMs === "number" ? signedInAtMs : Number(loginTs ?? 0) * 1000),
     seenAt: new Date(seenAt * 1000),
     clientIds: Object.keys(authorizations),
+  };
+}
+
+function toListedGrant({ hash, payload }: StoredGrant): ListedGrant {
+  const { accountId, clientId, signedInAtMs } = payload;
+  return {
+    userId: String(accountId),
+    clientId: String(clientId),
+    hash,
+    signedInAt: typeof signedInAtMs === "number" ? new Date(signedInAtMs) : undefined,
+    scopes: scopesOf(payload),
   };
 }
 

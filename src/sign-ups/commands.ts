@@ -17,7 +17,7 @@ export interface PeopleApp {
   };
   readonly signUps: { invite(email: string, language: string, by: By): Promise<void> };
   readonly recoveries: { force(userId: string, by: By): Promise<unknown> };
-  readonly sessions: { endAll(userId: string, by: By): Promise<void> };
+  readonly sessions: { endAll(of: { readonly userId: string }, by: By): Promise<void> };
   readonly deletions: { delete(userId: string, by: By): Promise<void> };
   revokeApp(userId: string, clientId: string, by: By): Promise<void>;
   readonly config: {
@@ -61,7 +61,7 @@ export const peopleVerbs: readonly Verb<PeopleApp>[] = [
     flags: {},
     async run(app, given, io) {
       const person = await personOf(app, given);
-      await app.sessions.endAll(person.id, BY);
+      await app.sessions.endAll({ userId: person.id }, BY);
       done(io, { ended: person.id }, `${person.email} is signed out everywhere.`);
     },
   },

@@ -15,10 +15,10 @@ const SYSTEM_ERRORS = new Set([
 ]);
 /**
  * SQLSTATEs that speak of the server's condition and not of the statement: connections and their refusal (08, 28, 3D, 57P), resources and
- * the disk (53, 58), locks and time (40001, 40P01, 55P03, 57014, 25P03), a standby that takes no writes (25006), a table that somebody
+ * the disk (53, 58), locks and time (40001, 40P01, 55P03, 57014, 25P03), a transaction in which one of these came before (25P02), a standby that takes no writes (25006), a table that somebody
  * has taken away (42P01).
  */
-const UNAVAILABLE_STATES = /^(08|28|3D|57P|53|58|40001|40P01|55P03|57014|25P03|25006|42P01)/;
+const UNAVAILABLE_STATES = /^(08|28|3D|57P|53|58|40001|40P01|55P03|57014|25P0[23]|25006|42P01)/;
 /** The messages that the driver gives no code. */
 const CUT = /terminated unexpectedly|^Connection terminated$|Connection ended|not queryable/i;
 const SILENT = /Query read timeout|due to connection timeout|timeout expired/i;

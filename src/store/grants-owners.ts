@@ -1,5 +1,5 @@
 /** Whose a record is and since when: what cut-offs are measured against. Pure, so that both engines share one rule. */
-import type { JsonObject, Owner, Owners } from "./grants.ts";
+import type { JsonObject, Owner, Owners, UserAtClient } from "./grants.ts";
 
 /** The engine's own kinds: the cut-off of a user and of a client. */
 export const USER_CUT = ".cut-user";
@@ -37,8 +37,10 @@ export function isCovered(
   return ofUser || (cuts.client !== undefined && dated.madeAtMs <= cuts.client);
 }
 
-export function isOwnedBy(owner: Owner, dated: Owners): boolean {
-  return "userId" in owner ? dated.userId === owner.userId : dated.clientId === owner.clientId;
+/** Of everybody who is named. */
+export function isOwnedBy(owner: Owner | UserAtClient, dated: Owners): boolean {
+  const isOfUser = !("userId" in owner) || dated.userId === owner.userId;
+  return isOfUser && (!("clientId" in owner) || dated.clientId === owner.clientId);
 }
 
 function milliseconds(value: unknown): number {

@@ -1,7 +1,7 @@
 /** Grants in Postgres: one statement finds one and sees whether it was ended or its user or client was cut off. */
 import { now, secondsAfter } from "../clock.ts";
 import type { Db, Parameter, Queries, Row } from "./db.ts";
-import { type GrantStore, type JsonObject, type Owner, storeKey, TOMBSTONE } from "./grants.ts";
+import { type GrantStore, type JsonObject, storeKey, TOMBSTONE } from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL, mergeGrants } from "./grants-merge.ts";
 import { CLIENT_CUT, datedGrant, USER_CUT } from "./grants-owners.ts";
@@ -77,21 +77,18 @@ export function createPostgresGrants(db: Db): PostgresGrants {
       return row?.is_ended === true;
     },
     async listGrants(of, limit) {
-      const [column, key] = ownerKey(of);
+      const keys = [
+        "userId" in of ? (["user_key", storeKey(USER_CUT, of.userId)] as const) : undefined,
+        "clientId" in of ? (["client_key", storeKey(CLIENT_CUT, of.clientId)] as const) : undefined,
+      ].filter((owner) => owner !== undefined);
+      const isOwned = keys.map(([column], index) => `${column} = $${index + 3}`).join(" and ");
       const rows = await db.query<GrantRow>(
-        `select key, payload from grant_records where ${column} = $2 and ${IS_LIVE} order by expires_at desc limit $3`,
-        [now(), key, limit],
+        `select key, payload from grant_records where ${isOwned} and ${IS_LIVE} order by expires_at desc limit $2`,
+        [now(), limit, ...keys.map(([, key]) => key)],
       );
       return rows.map((row) => ({ hash: row.key.slice(GRANT_MODEL.length + 1), payload: parse(row) }));
     },
   };
-}
-
-/** The column that names this owner, and the name; it is also the key of the owner's cut-off. */
-function ownerKey(of: Owner): readonly [column: "user_key" | "client_key", key: string] {
-  return "userId" in of
-    ? ["user_key", storeKey(USER_CUT, of.userId)]
-    : ["client_key", storeKey(CLIENT_CUT, of.clientId)];
 }
 
 /** A new Grant is one statement; one that is there is locked, merged and written. */

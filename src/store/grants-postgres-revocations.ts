@@ -30,7 +30,7 @@ const REMOVE_TOKEN = `
 insert into grant_records as stored (key, mark, payload, expires_at) values ($1, ${REMOVED}, '', $2)
 on conflict (key) do update set mark = ${REMOVED}, payload = ''`;
 
-export function createPostgresRevocations(db: Db): Pick<GrantStore, "endGrant" | "cutOff" | "plant"> {
+export function createPostgresRevocations(db: Db): Pick<GrantStore, "endGrant" | "plant"> {
   const bury = (hash: string, expiresAt: Date) => db.query(BURY, [`${TOMBSTONE}:${hash}`, expiresAt]);
   const cut = (kind: "user" | "client", id: string, beforeMs: number, expiresAt: Date) =>
     db.query(CUT, [storeKey(kind === "user" ? USER_CUT : CLIENT_CUT, id), Math.floor(beforeMs), expiresAt]);
@@ -46,9 +46,6 @@ export function createPostgresRevocations(db: Db): Pick<GrantStore, "endGrant" |
       const key = storeKey(GRANT_MODEL, grantId);
       await bury(key.slice(GRANT_MODEL.length + 1), secondsAfter(now(), lifetimeSeconds(ttlSeconds)));
       await db.query(REMOVE_MEMBERS, [key]);
-    },
-    async cutOff({ kind, id }, beforeMs, ttlSeconds) {
-      await cut(kind, id, beforeMs, secondsAfter(now(), lifetimeSeconds(ttlSeconds)));
     },
     async plant(revocations) {
       for (const revocation of revocations) await plantOne(revocation);

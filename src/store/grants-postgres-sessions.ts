@@ -1,6 +1,6 @@
 /** Sessions in Postgres: one row each, merged by one statement, and a row for every id that leads to it. */
 import { now, nowSeconds, secondsAfter } from "../clock.ts";
-import type { Db, Parameter, Row } from "./db.ts";
+import type { Db, Parameter, Queries, Row } from "./db.ts";
 import {
   type JsonObject,
   type Owner,
@@ -77,16 +77,6 @@ with ended as (
 ) ${END_IDS}`;
 export const END_BY_UID = `with ended as (delete from grant_sessions where key = $1 returning key) ${END_IDS}`;
 
-/** As many as one statement ends. */
-const END_BATCH = 500;
-const END_OF_USER = `
-with ended as (
-  delete from grant_sessions
-  where key in (select key from grant_sessions where user_key = $1 order by key limit ${END_BATCH} for update)
-  returning key
-), pointers as (${END_IDS})
-select count(*)::int as count from ended`;
-
 const PROLONG = `
 with prolonged as (
   update grant_sessions set expires_at = $2 where key = $1 and expires_at > $3 and expires_at < $2 returning key
@@ -107,19 +97,11 @@ export function createPostgresSessions(db: Db): SessionStore {
       const [row] = await db.query<SessionRow>(FIND_BY_ID, [storeKey(POINTER, id), now()]);
       return row === undefined ? undefined : parseSession(row);
     },
-    async findByUid(uid) {
-      const [row] = await db.query<SessionRow>(FIND_BY_UID, [storeKey(SESSION, uid), now()]);
+    async findByUid(uid, _userId, tx = db) {
+      const [row] = await tx.query<SessionRow>(FIND_BY_UID, [storeKey(SESSION, uid), now()]);
       return row === undefined ? undefined : parseSession(row);
     },
-    list: (of, limit) => list(db, of, limit),
-    async endAll({ userId }) {
-      let ended = 0;
-      for (;;) {
-        const [row] = await db.query<{ count: number }>(END_OF_USER, [storeKey(USER_CUT, userId)]);
-        ended += row?.count ?? 0;
-        if ((row?.count ?? 0) < END_BATCH) return ended;
-      }
-    },
+    list: (of, limit, tx = db) => list(tx, of, limit),
     async save(id, change, ttlSeconds) {
       const rows = await db.query(
         `with saved as (${change.isNew ? INSERT : UPDATE}), pointed as (${POINT}), indexed as (${INDEX_CLIENTS}) select key from saved`,
@@ -137,9 +119,6 @@ export function createPostgresSessions(db: Db): SessionStore {
     },
     async end(id) {
       await db.query(END_BY_ID, [storeKey(POINTER, id), now()]);
-    },
-    async endByUid(uid) {
-      await db.query(END_BY_UID, [storeKey(SESSION, uid)]);
     },
     async prolong(uid, ttlSeconds) {
       const expiresAt = secondsAfter(now(), lifetimeSeconds(ttlSeconds));
@@ -173,10 +152,10 @@ function saveParameters(id: string, change: SessionChange, ttlSeconds: number): 
   ];
 }
 
-async function list(db: Db, of: Owner, limit: number): Promise<readonly SessionRecord[]> {
+async function list(queries: Queries, of: Owner, limit: number): Promise<readonly SessionRecord[]> {
   const rows = await ("userId" in of
-    ? db.query<SessionRow>(LIST_OF_USER, [storeKey(USER_CUT, of.userId), now(), limit])
-    : db.query<SessionRow>(LIST_OF_CLIENT, [
+    ? queries.query<SessionRow>(LIST_OF_USER, [storeKey(USER_CUT, of.userId), now(), limit])
+    : queries.query<SessionRow>(LIST_OF_CLIENT, [
         storeKey(CLIENT_CUT, of.clientId),
         now(),
         limit,

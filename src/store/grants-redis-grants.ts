@@ -10,6 +10,7 @@ import {
   type Owners,
   type StoredRecord,
   TOMBSTONE,
+  type UserAtClient,
 } from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL, mergeGrants } from "./grants-merge.ts";
@@ -112,7 +113,7 @@ async function findByHash(ground: Ground, hash: string, owners: Owners): Promise
   return isCovered(dated, parseCuts(dated, values)) ? undefined : record;
 }
 
-async function list(ground: Ground, of: Owner, limit: number): Promise<readonly ListedGrant[]> {
+async function list(ground: Ground, of: Owner | UserAtClient, limit: number): Promise<readonly ListedGrant[]> {
   const { index } = ground;
   const listed: ListedGrant[] = [];
   for await (const hashes of index.pages(of, "g")) {

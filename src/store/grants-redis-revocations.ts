@@ -34,7 +34,7 @@ declare module "ioredis" {
   }
 }
 
-export function createRedisRevocations(connection: RedisConnection): Pick<GrantStore, "endGrant" | "cutOff" | "plant"> {
+export function createRedisRevocations(connection: RedisConnection): Pick<GrantStore, "endGrant" | "plant"> {
   const { client, key, run } = connection;
   client.defineCommand("buryGrant", { lua: BURY, numberOfKeys: 1 });
   client.defineCommand("cutOff", { lua: CUT, numberOfKeys: 1 });
@@ -43,10 +43,6 @@ export function createRedisRevocations(connection: RedisConnection): Pick<GrantS
     async endGrant(grantId, ttlSeconds) {
       await run((redis) => redis.buryGrant(key(ENDED_GRANT, grantId), lifetimeSeconds(ttlSeconds)));
       await run((redis) => redis.set(key(GRANT_MODEL, grantId), REMOVED, "KEEPTTL", "XX"));
-    },
-    async cutOff({ kind, id }, beforeMs, ttlSeconds) {
-      const cut = key(kind === "user" ? USER_CUT : CLIENT_CUT, id);
-      await run((redis) => redis.cutOff(cut, Math.floor(beforeMs), lifetimeSeconds(ttlSeconds)));
     },
     async plant(revocations) {
       for (let from = 0; from < revocations.length; from += PLANT_BATCH) {

@@ -49,11 +49,6 @@ local found = redis.call('HMGET', KEYS[1], 'p', 'a')
 for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do found[#found + 1] = name end
 return found`;
 
-/** Only if it is this account's: another person may have signed in under the same uid. */
-const END_OF = `
-if redis.call('HGET', KEYS[1], 'a') ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`;
-
 /** A replaced id never points again, also when a slow request saves under it. */
 const POINT = `
 local value = redis.call('GET', KEYS[1])
@@ -83,7 +78,6 @@ declare module "ioredis" {
   interface RedisCommander<Context> {
     saveSession(key: string, ...args: (string | number)[]): Result<number, Context>;
     prolongSession(key: string, ttl: number, now: number, slack: number): Result<string[] | null, Context>;
-    endSessionOf(key: string, account: string): Result<number, Context>;
     pointSession(key: string, pointer: string, ttlMs: number): Result<number, Context>;
     prolongPointer(key: string, ttl: number): Result<number, Context>;
     replacePointer(key: string, endsMs: number, ttl: number): Result<number, Context>;
@@ -97,12 +91,8 @@ export function createRedisSessions(ground: Ground): SessionStore {
   client.defineCommand("pointSession", { lua: POINT, numberOfKeys: 1 });
   client.defineCommand("prolongPointer", { lua: PROLONG_POINTER, numberOfKeys: 1 });
   client.defineCommand("replacePointer", { lua: REPLACE, numberOfKeys: 1 });
-  client.defineCommand("endSessionOf", { lua: END_OF, numberOfKeys: 1 });
   const uidOf = async (id: string): Promise<string | undefined> =>
     parsePointer(await run((redis) => redis.get(key(POINTER, id))));
-  const endByUid = async (uid: string): Promise<void> => {
-    await run((redis) => redis.del(key(SESSION, uid)));
-  };
   return {
     findByUid: (uid, userId) => find(ground, uid, userId),
     async findById(id) {
@@ -110,7 +100,6 @@ export function createRedisSessions(ground: Ground): SessionStore {
       return uid === undefined ? undefined : find(ground, uid, undefined);
     },
     list: (of, limit) => list(ground, of, limit),
-    endAll: (of) => endAll(ground, of.userId),
     save: (id, change, ttlSeconds) => save(ground, { id, change, ttl: lifetimeSeconds(ttlSeconds) }),
     async forget(id, afterSeconds) {
       const seconds = Math.max(Math.ceil(afterSeconds), 0);
@@ -121,10 +110,9 @@ export function createRedisSessions(ground: Ground): SessionStore {
     async end(id) {
       const uid = await uidOf(id);
       if (uid === undefined) return;
-      await endByUid(uid);
+      await run((redis) => redis.del(key(SESSION, uid)));
       await run((redis) => redis.del(key(POINTER, id)));
     },
-    endByUid,
     prolong: (uid, ttlSeconds) => prolong(ground, uid, lifetimeSeconds(ttlSeconds)),
   };
 }
@@ -165,18 +153,6 @@ async function prolong({ connection, index }: Ground, uid: string, ttl: number):
 function ownersOfSession(accountId: unknown, clients: readonly string[]): readonly Owner[] {
   if (typeof accountId !== "string") return [];
   return [{ userId: accountId }, ...clients.map((clientId) => ({ clientId }))];
-}
-
-async function endAll({ connection, index }: Ground, userId: string): Promise<number> {
-  const { key, run } = connection;
-  const account = JSON.stringify(userId);
-  let ended = 0;
-  for await (const uids of index.pages({ userId }, "s")) {
-    const counts = await Promise.all(uids.map((uid) => run((redis) => redis.endSessionOf(key(SESSION, uid), account))));
-    await index.forget({ userId }, "s", uids);
-    ended += counts.reduce((sum, count) => sum + count, 0);
-  }
-  return ended;
 }
 
 function slackSeconds(ttl: number): number {

@@ -1,6 +1,8 @@
 /** The expiring store: codes, sessions, refresh families, grants, replay marks. One seam, two engines, one contract suite; no record without an end. */
 import { sha256 } from "../secrets.ts";
 
+import type { Queries } from "./db.ts";
+
 /** A JSON object as the engine keeps it; it never holds the id by which it is found, since that id is the secret itself. */
 export type JsonObject = { readonly [name: string]: unknown };
 
@@ -26,6 +28,9 @@ export interface Unkept extends Owners {
 
 /** Of whom something is listed or ended. */
 export type Owner = { readonly userId: string } | { readonly clientId: string };
+
+/** What one person has at one client. */
+export type UserAtClient = { readonly userId: string; readonly clientId: string };
 
 /** A revocation as the durable store keeps it. */
 export interface Revocation {
@@ -80,19 +85,19 @@ export interface SessionChange {
  */
 export interface SessionStore {
   findById(id: string): Promise<SessionRecord | undefined>;
-  /** Whoever knows the user spares a round trip; a wrong one changes nothing. */
-  findByUid(uid: string, userId?: string): Promise<SessionRecord | undefined>;
-  /** Those that live, the longest-lived first. Grants of a session are in its authorizations. */
-  list(of: Owner, limit: number): Promise<readonly SessionRecord[]>;
-  /** How many were ended. To end what a person has, also what is on its way, cut the person off. */
-  endAll(of: { readonly userId: string }): Promise<number>;
+  /**
+   * Whoever knows the user spares a round trip; a wrong one changes nothing. Inside a transaction of the durable store it goes along: an
+   * engine that lies there asks over its connection, since one that waits for a second holds the first.
+   */
+  findByUid(uid: string, userId?: string, tx?: Queries): Promise<SessionRecord | undefined>;
+  /** Those that live, the longest-lived first. Grants of a session are in its authorizations. `tx` as for `findByUid`. */
+  list(of: Owner, limit: number, tx?: Queries): Promise<readonly SessionRecord[]>;
   /** Writes the change and lets `id` point to it; the lifetime is never shortened. False: the session was ended, nothing was written. */
   save(id: string, change: SessionChange, ttlSeconds: number): Promise<boolean>;
   /** An id that was replaced: it answers for so many seconds more (a second tab may hold it), 0 ends it at once. */
   forget(id: string, afterSeconds: number): Promise<void>;
   /** Ends the session that the id points to, under all its ids. */
   end(id: string): Promise<void>;
-  endByUid(uid: string): Promise<void>;
   /** Lets the session live at least so long: refresh tokens bound to it need it. */
   prolong(uid: string, ttlSeconds: number): Promise<void>;
 }
@@ -138,8 +143,8 @@ export interface GrantStore {
    * its owners were cut off since it was made. `signedInAtMs` is the moment that a user's cut-off is measured against, unless given `madeAtMs`.
    */
   isEnded(what: Unkept, madeAtMs: number, signedInAtMs?: number): Promise<boolean>;
-  /** Those that live, the longest-lived first. */
-  listGrants(of: Owner, limit: number): Promise<readonly ListedGrant[]>;
+  /** Those that live, the longest-lived first. A family of refresh tokens is listed and ended by its Grant. */
+  listGrants(of: Owner | UserAtClient, limit: number): Promise<readonly ListedGrant[]>;
   findByUserCode(model: string, userCode: string): Promise<StoredRecord | undefined>;
   /** Marks it once; the record stays until it expires, and find shows the mark. */
   consume(model: string, id: string): Promise<Outcome>;
@@ -150,13 +155,7 @@ export interface GrantStore {
   claim(purpose: string, id: string, ttlSeconds: number): Promise<boolean>;
   /** The tombstone first, then the Grant, then what is known to belong to it; complete even if only the first step happens. */
   endGrant(grantId: string, ttlSeconds: number): Promise<void>;
-  /** Ends whatever this user or client had at that moment or before it; kept for so long. The later moment and the later end stand. */
-  cutOff(
-    what: { readonly kind: "user" | "client"; readonly id: string },
-    beforeMs: number,
-    ttlSeconds: number,
-  ): Promise<void>;
-  /** Carries out revocations that stand in the durable store; as often as one likes. */
+  /** Carries out revocations that stand in the durable store; as often as one likes. Of a cut-off the later moment and the later end stand. */
   plant(revocations: readonly Revocation[]): Promise<void>;
   /** Some may not have been carried out: the engine then reads them from the durable store before its next answer. */
   doubt(): void;

@@ -14,6 +14,7 @@ import { runCommand } from "../../src/commands.ts";
 import { createLog } from "../../src/log.ts";
 import { createRoles } from "../../src/roles/role.ts";
 import { randomText } from "../../src/secrets.ts";
+import { createSessions } from "../../src/sessions/session.ts";
 import { openDb } from "../../src/store/db.ts";
 import { openNotices } from "../../src/store/notices.ts";
 import { nodeArgs } from "../ladder.ts";
@@ -25,10 +26,11 @@ const log = createLog({ level: "silent", pretty: false });
 const { connection, url } = await testDatabase();
 const db = openDb({ connection, max: 4, log });
 const notices = await openNotices({ connection, log });
-const { revocations } = await revocationGround(connection);
+const { grants, revocations } = await revocationGround(connection);
 const clients = createClients({ db, notices, record, revocations, isDevelopment: false });
 const apis = createApis({ db, notices, record });
 const roles = createRoles({ db, notices, record });
+const sessions = createSessions({ store: async () => grants, revocations, record });
 const folder = await mkdtemp(join(tmpdir(), "signet-clients-"));
 atEnd(async () => {
   await notices.close();
@@ -48,7 +50,7 @@ interface Ran {
 
 async function signet(argv: readonly string[], stdin = ""): Promise<Ran> {
   const { io, said } = listen(stdin);
-  const code = await runCommand(clientCommands, argv, io, (run) => run({ clients, roles }));
+  const code = await runCommand(clientCommands, argv, io, (run) => run({ clients, roles, sessions }));
   return { code, ...said, json: () => JSON.parse(said.out) as Record<string, unknown> };
 }
 const WEB = ["create", "--name", "X", "--type", "web", "--redirect-uri", "https://rp.example.com/cb", "--json"];
@@ -175,6 +177,10 @@ test("get, list, rotate, disable, enable and delete work on one id", async () =>
   assert.equal(isClientSecret(client, String(made["client_secret"]), new Date()), false);
   assert.equal((await create("disable", id, "--json"))["disabled"], true);
   assert.equal((await create("enable", id, "--json"))["disabled"], false);
+  await grants.put("Grant", "g", { accountId: "maya", clientId: id, madeAtMs: Date.now() }, 60);
+  assert.deepEqual(await create("end-access", id, "--json"), { client_id: id, access_ended: true });
+  assert.equal(await grants.findGrant("g"), undefined);
+  assert.equal((await signet(["end-access", "cl_nobody"])).code, 1);
   assert.deepEqual(await create("delete", id, "--json"), { client_id: id, deleted: true });
   assert.equal((await signet(["get", id])).code, 1);
 });

@@ -110,7 +110,7 @@ for (const { engine, skip } of await engines()) {
     const { users, sessions } = journey.service;
     const browser = journey.client();
     const ends = [
-      () => sessions.endAll(userId, by),
+      () => sessions.endAll({ userId }, by),
       () => users.setPassword(userId, "correct horse battery staple", by),
       async () => {
         const page = await browser.get(`${journey.issuer}/logout`);

@@ -63,7 +63,7 @@ test("T-REL-29: emptying Redis under traffic costs each person one sign-in, no c
   const revoked = await hold(pair, pair.web, { isOffline: true });
   assert.equal((await pair.client().post("/revoke", { token: revoked.refreshToken }, basic(pair.web))).status, 200);
   const gone = await hold(pair, pair.web);
-  await pair.service.revocations.signOutEverywhere(pair.userId);
+  await pair.service.revocations.end({ kind: "user", id: pair.userId });
   const statuses = new Map<number, number>();
   const seen = (status: number): void => void statuses.set(status, (statuses.get(status) ?? 0) + 1);
   const end = performance.now() + TRAFFIC_MS;

@@ -63,7 +63,7 @@ for (const { engine, skip } of await engines()) {
     const fresh = await hold(here, here.web, { email, password: NEW_PASSWORD });
     for (const held of [tied, offline]) await mustBeDead(here, held, { isSignedOut: true });
     await mustWork(here, fresh);
-    await here.service.revocations.signOutEverywhere(id);
+    await here.service.revocations.end({ kind: "user", id });
     await mustBeDead(here, fresh, { isSignedOut: true });
   });
 

@@ -46,7 +46,7 @@ test("what is ended is ended in the expiring store when the call returns", async
   await revocations.end({ kind: "grant", id: "a" });
   assert.equal(await grants.findGrant("a"), undefined);
   assert.notEqual(await grants.findGrant("b"), undefined);
-  await revocations.signOutEverywhere("maya");
+  await revocations.end({ kind: "user", id: "maya" });
   assert.equal(await grants.findGrant("b"), undefined);
   await grants.put("Grant", "d", { ...made, madeAtMs: Date.now() + 1 }, 60);
   assert.notEqual(await grants.findGrant("d"), undefined, "what comes afterwards is not touched");

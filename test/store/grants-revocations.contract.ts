@@ -3,7 +3,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sleep } from "../../src/clock.ts";
 import { sha256 } from "../../src/secrets.ts";
-import { type GrantStore, type JsonObject, type Revocation, storeKey, TOMBSTONE } from "../../src/store/grants.ts";
+import {
+  type GrantStore,
+  type JsonObject,
+  type Owner,
+  type Revocation,
+  storeKey,
+  TOMBSTONE,
+  type UserAtClient,
+} from "../../src/store/grants.ts";
 import { AFTER_SHORT_MS, type Contract, LONG_SECONDS, openAlone, openAt, SHORT_SECONDS } from "./grants-ground.ts";
 
 const T0 = 1_700_000_000_000;
@@ -46,12 +54,20 @@ async function signIn(store: GrantStore, uid: string, more: JsonObject = {}, ttl
   const set = { notes: { grantId: `grant-${uid}` } };
   assert.ok(await store.sessions.save(`id-${uid}`, { uid, isNew: true, fields, set, removed: [] }, ttl));
 }
-const uids = async (store: GrantStore, of: { userId: string } | { clientId: string }, limit = 100) =>
+const uids = async (store: GrantStore, of: Owner, limit = 100) =>
   (await store.sessions.list(of, limit)).map(({ uid }) => uid).sort();
+
+const hashes = async (store: GrantStore, of: Owner | UserAtClient) =>
+  (await store.listGrants(of, 100)).map(({ hash }) => hash).sort();
 
 const revocation = (kind: Revocation["kind"], key: string, beforeMs = T0): Revocation => {
   return { kind, key, beforeMs, expiresAtMs: Date.now() + LONG_SECONDS * 1000 };
 };
+
+/** Ends whatever this user or client had at that moment or before it. */
+function cut(store: GrantStore, kind: "user" | "client", id: string, beforeMs: number, ttl = LONG_SECONDS) {
+  return store.plant([{ ...revocation(kind, id, beforeMs), expiresAtMs: Date.now() + ttl * 1000 }]);
+}
 
 export function revocationsContract(contract: Contract): void {
   for (const [name, kind, times, isEnded] of CUTS) {
@@ -60,7 +76,7 @@ export function revocationsContract(contract: Contract): void {
       await store.put("Grant", "id", grantOf(times), LONG_SECONDS);
       await store.put("Grant", "other", grantOf({ accountId: "tom", clientId: "board", ...times }), LONG_SECONDS);
       assert.equal(await isFound(store, "id"), true);
-      await store.cutOff({ kind, id: kind === "user" ? "maya" : "notes" }, T0 + 1000, LONG_SECONDS);
+      await cut(store, kind, kind === "user" ? "maya" : "notes", T0 + 1000);
       assert.equal(await isFound(store, "id"), !isEnded);
       assert.equal(await isFound(store, "other"), true);
     });
@@ -70,7 +86,7 @@ export function revocationsContract(contract: Contract): void {
     const { store, ground } = await openAlone(t, contract);
     const other = await openAt(t, ground.place);
     await store.put("Grant", "id", grantOf(), LONG_SECONDS);
-    await store.cutOff({ kind: "user", id: "maya" }, T0, LONG_SECONDS);
+    await cut(store, "user", "maya", T0);
     assert.equal(await isFound(other, "id"), false);
     await other.put("Grant", "id", grantOf({ madeAtMs: T0 + 9000 }), LONG_SECONDS);
     assert.equal(await isFound(store, "id"), false, "a Grant does not grow young by being written again");
@@ -83,9 +99,9 @@ export function revocationsContract(contract: Contract): void {
   test("of two cut-offs the later moment and the later end stand", async (t) => {
     const { store } = await openAlone(t, contract);
     await store.put("Grant", "id", grantOf({ madeAtMs: T0 + 500 }), LONG_SECONDS);
-    await store.cutOff({ kind: "user", id: "maya" }, T0 + 1000, LONG_SECONDS);
-    await store.cutOff({ kind: "user", id: "maya" }, T0, SHORT_SECONDS);
-    await store.cutOff({ kind: "client", id: "board" }, T0 + 1000, SHORT_SECONDS);
+    await cut(store, "user", "maya", T0 + 1000);
+    await cut(store, "user", "maya", T0, SHORT_SECONDS);
+    await cut(store, "client", "board", T0 + 1000, SHORT_SECONDS);
     await store.put("Grant", "board", grantOf({ clientId: "board" }), LONG_SECONDS);
     await sleep(AFTER_SHORT_MS);
     assert.equal(await isFound(store, "id"), false);
@@ -97,8 +113,8 @@ export function revocationsContract(contract: Contract): void {
     const { store } = await openAlone(t, contract);
     const jwt = { ...maya, grantId: "g" };
     assert.equal(await store.isEnded(jwt, T0), false);
-    await store.cutOff({ kind: "user", id: "maya" }, T0, LONG_SECONDS);
-    await store.cutOff({ kind: "client", id: "board" }, T0, LONG_SECONDS);
+    await cut(store, "user", "maya", T0);
+    await cut(store, "client", "board", T0);
     await store.endGrant("ended", LONG_SECONDS);
     assert.equal(await store.isEnded(jwt, T0), true);
     assert.equal(await store.isEnded(jwt, T0 + 1), false);
@@ -124,7 +140,7 @@ export function revocationsContract(contract: Contract): void {
     await signIn(store, "new", { signedInAtMs: T0 + 1001 });
     await signIn(store, "tom", { accountId: "tom" });
     await signIn(store, "nobody", { accountId: undefined, loginTs: undefined, signedInAtMs: undefined });
-    await store.cutOff({ kind: "user", id: "maya" }, T0 + 1000, LONG_SECONDS);
+    await cut(store, "user", "maya", T0 + 1000);
     for (const uid of ["old", "seconds", "new", "tom", "nobody"]) {
       const isAlive = uid === "new" || uid === "tom" || uid === "nobody";
       assert.equal((await store.sessions.findById(`id-${uid}`)) !== undefined, isAlive, uid);
@@ -143,7 +159,7 @@ export function revocationsContract(contract: Contract): void {
     const change = { isNew: false, fields: { accountId: "maya", signedInAtMs: T0 }, set: {}, removed: [] };
     await store.sessions.save("id-b", { ...change, uid: "b", removed: ["notes"] }, LONG_SECONDS);
     await store.sessions.save("id-c", { ...change, uid: "c", set: { board: {} } }, LONG_SECONDS);
-    await store.sessions.endByUid("d");
+    await store.sessions.end("id-d");
     await store.sessions.save("id-e", { ...change, uid: "e", fields: { accountId: "tom" } }, LONG_SECONDS);
     for (let again = 0; again < 2; again += 1) {
       assert.deepEqual(await uids(store, { userId: "maya" }), ["a", "b", "c"]);
@@ -157,15 +173,25 @@ export function revocationsContract(contract: Contract): void {
     assert.deepEqual(await uids(store, { userId: "never" }), []);
   });
 
-  test("all sessions of a user end at once, nobody else's", async (t) => {
+  test("whatever a user or a client has ends at once, sessions and Grants, and is in no list any more; nobody else's does", async (t) => {
     const { store } = await openAlone(t, contract);
     for (let index = 0; index < 12; index += 1) await signIn(store, `m${index}`);
     await signIn(store, "tom", { accountId: "tom" });
-    assert.equal(await store.sessions.endAll({ userId: "maya" }), 12);
-    assert.equal(await store.sessions.endAll({ userId: "maya" }), 0);
+    await store.put("Grant", "maya", grantOf(), LONG_SECONDS);
+    await store.put("Grant", "tom", grantOf({ accountId: "tom" }), LONG_SECONDS);
+    await store.put("Grant", "board", grantOf({ accountId: "tom", clientId: "board" }), LONG_SECONDS);
+    assert.equal((await uids(store, { userId: "maya" })).length, 12);
+    await cut(store, "user", "maya", T0);
+    assert.deepEqual(await uids(store, { userId: "maya" }), []);
+    assert.deepEqual(await uids(store, { clientId: "notes" }), ["tom"]);
     assert.equal(await store.sessions.findById("id-m3"), undefined);
     assert.equal(await store.sessions.findByUid("m3"), undefined);
-    assert.notEqual(await store.sessions.findById("id-tom"), undefined);
+    assert.deepEqual(await hashes(store, { userId: "maya" }), []);
+    assert.deepEqual(await hashes(store, { clientId: "notes" }), [sha256("tom")]);
+    await cut(store, "client", "notes", T0);
+    assert.deepEqual(await hashes(store, { clientId: "notes" }), []);
+    assert.deepEqual(await hashes(store, { userId: "tom" }), [sha256("board")]);
+    assert.deepEqual(await uids(store, { userId: "tom" }), ["tom"], "the person stays signed in");
   });
 
   test("a session that refresh tokens keep alive stays in the lists", async (t) => {
@@ -186,17 +212,18 @@ export function revocationsContract(contract: Contract): void {
     await store.put("Grant", "short", grantOf(), SHORT_SECONDS);
     await store.endGrant("a", LONG_SECONDS);
     await sleep(AFTER_SHORT_MS);
-    const hashes = async (of: { userId: string } | { clientId: string }) =>
-      (await store.listGrants(of, 100)).map(({ hash }) => hash).sort();
-    assert.deepEqual(await hashes({ userId: "maya" }), ["b", "c", "board"].map(sha256).sort());
-    assert.deepEqual(await hashes({ clientId: "notes" }), ["b", "c", "tom"].map(sha256).sort());
+    assert.deepEqual(await hashes(store, { userId: "maya" }), ["b", "c", "board"].map(sha256).sort());
+    assert.deepEqual(await hashes(store, { clientId: "notes" }), ["b", "c", "tom"].map(sha256).sort());
+    assert.deepEqual(await hashes(store, maya), ["b", "c"].map(sha256).sort());
+    assert.deepEqual(await hashes(store, { userId: "tom", clientId: "board" }), []);
     assert.equal((await store.listGrants({ userId: "maya" }, 1)).length, 1);
+    assert.equal((await store.listGrants(maya, 1)).length, 1);
     await store.plant([revocation("grant", sha256("b"))]);
     assert.equal(await isFound(store, "b"), false);
-    assert.deepEqual(await hashes({ userId: "maya" }), ["c", "board"].map(sha256).sort());
-    await store.cutOff({ kind: "client", id: "notes" }, T0, LONG_SECONDS);
-    assert.deepEqual(await hashes({ userId: "maya" }), [sha256("board")]);
-    assert.deepEqual(await hashes({ clientId: "notes" }), []);
+    assert.deepEqual(await hashes(store, { userId: "maya" }), ["c", "board"].map(sha256).sort());
+    await cut(store, "client", "notes", T0);
+    assert.deepEqual(await hashes(store, { userId: "maya" }), [sha256("board")]);
+    assert.deepEqual(await hashes(store, { clientId: "notes" }), []);
   });
 
   test("every kind of revocation can be planted, as often as one likes, also before what it ends is there", async (t) => {
