@@ -178,7 +178,6 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
     revocations,
     nowMs: () => now().getTime(),
     windowMs: async (clientId: string) => ((await clients.find(clientId))?.settings.refreshWindowSeconds ?? 0) * 1000,
-    onCodeReuse: (reuse: Reuse) => noteReuse(base, "code", reuse),
   };
   const outgoing = createOutgoing({ allow: config.outboundAllow, isDevelopment: !config.isProduction });
   return openEngine({

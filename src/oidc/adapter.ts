@@ -15,8 +15,6 @@ import { noteGrantDates } from "./token-origin.ts";
 export interface AdapterOptions extends RefreshOptions {
   readonly clients: Clients;
   readonly presented: PresentedJwts;
-  /** A code was presented twice, in sequence or at once: its grant has been ended (RFC 6749 section 4.1.2). */
-  readonly onCodeReuse: (reuse: { grantId: string; clientId: string }) => void;
 }
 
 /** An arrow function, since the library takes anything that can be constructed for a class. */
@@ -71,13 +69,12 @@ function codeAdapter(options: AdapterOptions): Adapter {
     ...base,
     async consume(code) {
       if ((await options.grants.consume("AuthorizationCode", code)) === "won") return;
-      // The library revokes only what it saw consumed itself; the loser of a race has to do it here.
+      // The library revokes only what it saw consumed itself; the loser of a race has to do it here (RFC 6749 section 4.1.2).
       const payload = await base.find(code);
-      if (payload?.grantId !== undefined) {
-        await options.revocations.end({ kind: "grant", id: payload.grantId });
-        options.onCodeReuse({ grantId: payload.grantId, clientId: payload.clientId ?? "" });
-      }
-      throw new errors.InvalidGrant("the authorization code was used before");
+      if (payload?.grantId === undefined) throw new errors.InvalidGrant("the authorization code has ended");
+      await options.revocations.end({ kind: "grant", id: payload.grantId });
+      // In the library's own words, which `events.ts` knows for a sign of theft.
+      throw new errors.InvalidGrant("authorization code already consumed");
     },
   };
 }

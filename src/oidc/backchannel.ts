@@ -5,7 +5,7 @@
 import type { Client, Provider } from "oidc-provider";
 import type { RecordEvent } from "../audit/event.ts";
 import type { Log } from "../log.ts";
-import type { LogoutNotice, Logouts } from "../sessions/logout.ts";
+import type { LogoutNotice, LogoutOutcome, Logouts } from "../sessions/logout.ts";
 import type { Engine } from "./engine.ts";
 
 type Send = (this: Client, sub: string, sid: string | undefined) => Promise<void>;
@@ -36,17 +36,16 @@ export function createBackchannel(options: {
 }): Backchannel {
   const { engine, logouts, log } = options;
   const tell = async (notice: LogoutNotice): Promise<boolean> => {
-    const failure = await send(engine.current(), notice).then(
-      () => undefined,
-      (error: unknown) => (error instanceof Error ? error.message : "unknown").slice(0, ERROR_CHARS_MAX),
-    );
-    const state = await logouts.settle(notice, failure);
+    const outcome = await send(engine.current(), notice).catch((error: unknown) => ({
+      failure: (error instanceof Error ? error.message : "unknown").slice(0, ERROR_CHARS_MAX),
+    }));
+    const state = await logouts.settle(notice, outcome);
     options.onResult(state === "queued" ? "late" : state);
-    if (failure !== undefined)
+    if (outcome !== "delivered")
       log.warn("an app was not told of a sign-out", {
         client_id: notice.clientId,
         attempt: notice.attempts,
-        reason: failure,
+        reason: outcome.failure,
       });
     if (state !== "queued") {
       await options.recordAlone({
@@ -70,11 +69,13 @@ export function createBackchannel(options: {
   };
 }
 
-async function send(provider: Provider, notice: LogoutNotice): Promise<void> {
+async function send(provider: Provider, notice: LogoutNotice): Promise<LogoutOutcome> {
   const client = await provider.Client.find(notice.clientId);
   const sender = senders.get(provider);
   if (sender === undefined) throw new Error("the instance has no sender");
-  // Disabled, deleted, or no longer interested: there is nobody to be told.
-  if (client === undefined || client.backchannelLogoutUri === undefined) return;
+  // There is nobody to be told, and nobody is: trying again would change nothing.
+  if (client === undefined) return { failure: "the app is disabled or deleted", isFinal: true };
+  if (client.backchannelLogoutUri === undefined) return { failure: "the app has no address for it", isFinal: true };
   await sender.call(client, notice.userId, notice.sid);
+  return "delivered";
 }

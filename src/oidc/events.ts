@@ -4,6 +4,7 @@ import { AppError } from "../errors.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
+import { notedToken } from "./owners.ts";
 
 const GRANT_TYPES = new Set(["authorization_code", "refresh_token", "client_credentials"]);
 
@@ -44,8 +45,8 @@ export function listen(provider: Provider, options: EventOptions): void {
     });
     if (detail === "refresh token already used")
       options.onReuse("refresh_token", reuseOf(ctx, ctx.oidc.entities.RefreshToken));
-    // The library knows the code only after it was consumed, so the grant is not named here.
-    if (detail === "authorization code already consumed") options.onReuse("code", reuseOf(ctx, undefined));
+    // The library names the code only after it was consumed; what was read of it says whose it is.
+    if (detail === "authorization code already consumed") options.onReuse("code", reuseOf(ctx, notedToken(ctx)));
   };
   provider.on("authorization.error", refused);
   provider.on("grant.error", (ctx, error) => {

@@ -24,6 +24,14 @@ export function noteOwners(payload: AdapterPayload): void {
   notes.set(ctx, { grantId, sessionUid, owners: { userId: accountId, clientId }, ahead: undefined });
 }
 
+/** Of the token that came with this request: the Grant that it belongs to, and the person. */
+export function notedToken(
+  ctx: object,
+): { readonly grantId: string; readonly accountId: string | undefined } | undefined {
+  const noted = notes.get(ctx);
+  return noted === undefined ? undefined : { grantId: noted.grantId, accountId: noted.owners.userId };
+}
+
 /** The user of a session that is about to be read; its Grant is asked for in the same tick, since the library asks for it next. */
 export function expectSession(grants: GrantStore, uid: string): string | undefined {
   const noted = notedHere();

@@ -22,12 +22,15 @@ export interface LogoutNotice {
   readonly deliveredAt: Date | undefined;
 }
 
+/** Why it was not told; final: it is asked no more. */
+export type LogoutOutcome = "delivered" | { readonly failure: string; readonly isFinal?: boolean };
+
 export interface Logouts {
   /** Before the sessions of a user end, or one session by its uid: in the transaction of what ends them. */
   note(tx: Queries, ended: { readonly kind: "user" | "session"; readonly id: string }): Promise<void>;
   /** Takes what is due for this process alone; `settle` says what became of it. */
   claim(limit: number): Promise<readonly LogoutNotice[]>;
-  settle(notice: LogoutNotice, failure: string | undefined): Promise<sql.LogoutState>;
+  settle(notice: LogoutNotice, outcome: LogoutOutcome): Promise<sql.LogoutState>;
   list(
     of: { readonly userId: string } | { readonly clientId: string },
     limit: number,
@@ -68,8 +71,9 @@ export function createLogouts(options: {
       const leaseEndsAt = secondsAfter(now(), LEASE_SECONDS);
       return (await sql.claimLogouts(db, { at: now(), leaseEndsAt, limit })).map(toNotice);
     },
-    async settle(notice, failure) {
-      const isOver = failure !== undefined && notice.attempts >= ATTEMPTS_MAX;
+    async settle(notice, outcome) {
+      const failure = outcome === "delivered" ? undefined : outcome.failure;
+      const isOver = notice.attempts >= ATTEMPTS_MAX || (outcome !== "delivered" && outcome.isFinal === true);
       const state = failure === undefined ? "delivered" : isOver ? "failed" : "queued";
       const pause = PAUSE_SECONDS[Math.min(notice.attempts, PAUSE_SECONDS.length) - 1] ?? 3600;
       const at = state === "queued" ? secondsAfter(now(), pause) : now();

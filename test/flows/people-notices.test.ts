@@ -125,6 +125,84 @@ for (const { engine, skip } of await engines()) {
     }
   });
 
+  test(`an app that was disabled or lost its address before it heard of a sign-out was not told, and nobody says it was (${engine})`, {
+    skip,
+  }, async () => {
+    const journey = await begin();
+    const app = await relyingParty();
+    const { clients, logouts, sessions, db } = journey.service;
+    const by = { kind: "system" } as const;
+    const email = `bc3-${engine}@new.example`;
+    const userId = await journey.createUser(email);
+    const ways: readonly (readonly [reason: RegExp, (id: string) => Promise<unknown>])[] = [
+      [/no address/, (id) => clients.update(id, { backchannel_logout_uri: null }, by)],
+      [/disabled or deleted/, (id) => clients.setDisabled(id, true, by)],
+    ];
+    for (const [reason, leave] of ways) {
+      const told = await journey.register({
+        ...{ client_type: "web", client_name: "Leaving App", redirect_uris: [CALLBACK], first_party: true },
+        backchannel_logout_uri: app.uri,
+      });
+      await signIn(journey.client(), await journey.party(told), { email, scope: "openid" });
+      app.answers.push(503);
+      const before = app.hits.length;
+      await sessions.endAll({ userId }, by);
+      await eventually(() => app.hits.length > before, 10_000);
+      await leave(told.id);
+      const [notice] = await eventually(async () => {
+        const list = await logouts.list({ clientId: told.id }, 5);
+        return list[0]?.state === "queued" ? undefined : list;
+      }, 20_000);
+      assert.deepEqual([notice?.state, notice?.deliveredAt], ["failed", undefined]);
+      assert.match(notice?.error ?? "", reason);
+      const events = await eventually(async () => {
+        const rows = await db.query<{ name: string }>(
+          "select name from audit_events where subject_id = $1 and name like 'logout.%'",
+          [told.id],
+        );
+        return rows.length === 0 ? undefined : rows;
+      }, 5000);
+      assert.deepEqual(events, [{ name: "logout.given_up" }]);
+    }
+    assert.deepEqual(app.tokens, []);
+  });
+
+  test(`a code that comes twice ends what it gave, and its person is told by mail once (${engine})`, {
+    skip,
+  }, async () => {
+    const journey = await begin();
+    const email = `code-${engine}@new.example`;
+    const userId = await journey.createUser(email);
+    const party = await journey.party(journey.web);
+    const signedIn = await signIn(journey.client(), party, { email });
+    const { verifier, nonce, state } = signedIn;
+    const checks = { pkceCodeVerifier: verifier, expectedNonce: nonce, expectedState: state };
+    const exchange = () => openid.authorizationCodeGrant(party, signedIn.callback, checks);
+    const tokens = await exchange();
+    await assert.rejects(exchange);
+    await assert.rejects(exchange);
+    const theft = await mail.next(email, /ended for your safety/);
+    assert.match(theft.text, /Harbor Notes/);
+    await assert.rejects(openid.fetchUserInfo(party, tokens.access_token, openid.skipSubjectCheck));
+    const raced = await signIn(journey.client(), party, { email });
+    const again = { pkceCodeVerifier: raced.verifier, expectedNonce: raced.nonce, expectedState: raced.state };
+    await Promise.allSettled(
+      Array.from({ length: 4 }, () => openid.authorizationCodeGrant(party, raced.callback, again)),
+    );
+    await mail.next(email, /ended for your safety/);
+    const rows = await journey.service.db.query<{ address: string | null }>(
+      "select distinct subject_id, address from audit_events where name = 'code.reuse_detected' and actor_id = $1",
+      [journey.web.id],
+    );
+    assert.equal(rows.length, 2, "each names the Grant that it ended, and where it came from");
+    for (const row of rows) assert.equal(row.address, "127.0.0.1");
+    const mails = await journey.service.db.query(
+      "select 1 from mails where template = 'token_theft' and user_id = $1",
+      [userId],
+    );
+    assert.equal(mails.length, 2, "one Grant, one mail, however often the code comes");
+  });
+
   test(`offline access and a replayed refresh token are told by mail, and "this was not me" ends everything (${engine})`, {
     skip,
   }, async () => {

@@ -52,7 +52,7 @@ test("one notice for each sign-in at an app that wants to hear of it, and none w
   assert.deepEqual([notice?.clientId, notice?.sid, notice?.state, more.length], ["told", "sid-u1", "queued", 0]);
   const [claimed, again] = [await logouts.claim(10), await logouts.claim(10)];
   assert.deepEqual([claimed.length, again.length], [1, 0], "one process has it");
-  for (const one of claimed) assert.equal(await logouts.settle(one, "503"), "queued");
+  for (const one of claimed) assert.equal(await logouts.settle(one, { failure: "503" }), "queued");
   const [late] = await logouts.list({ clientId: "told" }, 10);
   assert.ok(late !== undefined && late.dueAt.getTime() > Date.now() && late.error === "503");
 });
