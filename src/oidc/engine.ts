@@ -14,6 +14,7 @@ import { correctAnswer } from "./corrections.ts";
 import { documentsOf } from "./documents.ts";
 import { storeFailureOf } from "./events.ts";
 import { ROUTES } from "./provider.ts";
+import { explainOrigin } from "./reason.ts";
 
 export interface Engine {
   /** The provider of this moment. Nobody keeps it beyond a request. */
@@ -94,6 +95,7 @@ function corrections(options: EngineOptions): (ctx: Context, next: Next) => Prom
       return;
     }
     correctAnswer(ctx);
+    if (options.isDevelopment) explainOrigin(ctx);
     if (ctx.path.startsWith(ROUTES.authorization) || ctx.path === ROUTES.end_session) allowFormPost(ctx);
   };
 }

@@ -12,6 +12,7 @@ import type { Views } from "../pages/views.ts";
 import type { Users } from "../users/user.ts";
 import type { EnginePages } from "./provider.ts";
 import { ROUTES } from "./provider.ts";
+import { developerReason } from "./reason.ts";
 
 export interface PageParts {
   readonly views: Views;
@@ -49,7 +50,9 @@ export function enginePages(parts: PageParts): EnginePages {
         return;
       }
       const client = await knownClient(ctx, parts.clients);
-      const developer = { error: out.error, description: out.error_description ?? error.message, clientId: client?.id };
+      const reason = parts.isDevelopment ? await developerReason(ctx, out, parts.clients) : undefined;
+      const description = reason ?? out.error_description ?? error.message;
+      const developer = { error: out.error, description, clientId: client?.id };
       views.show(ctx as Context, textsFor(ctx), {
         status: ctx.status,
         view: "error",

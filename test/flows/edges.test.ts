@@ -22,6 +22,7 @@ import {
 } from "./journey.ts";
 
 const EVIL = "https://evil.example";
+const SPA_ORIGIN = "https://spa.example";
 const BROWSER = { accept: "text/html,*/*;q=0.8" };
 const DOCUMENTS = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
 /** Every endpoint and page, with a method that it takes. */
@@ -135,8 +136,10 @@ for (const [trust, forwarded, acts] of [
 ] as const) {
   test(`behind TLS and a trusted proxy (${trust}) the issuer's words stand (T-RL-4, T-HOST-2, T-HOST-3, T-HOST-5)`, async () => {
     const issuer = "https://id.example";
-    const signet = await startSignet({ engine: "postgres", env: { ISSUER: issuer, TRUST_PROXY: trust } });
-    const { web, lines, port } = await furnish(signet);
+    // The first is as an operator runs it.
+    const mode = trust === "1" ? { NODE_ENV: "production", SHUTDOWN_DELAY: "0" } : {};
+    const signet = await startSignet({ engine: "postgres", env: { ISSUER: issuer, TRUST_PROXY: trust, ...mode } });
+    const { web, spa, lines, port } = await furnish(signet);
     // The proxy ends TLS and speaks HTTP to us, with the Host that the browser named.
     const client = (): Client => cookieJarClient("http://id.example", { connectTo: { host: "127.0.0.1", port } });
     const proxied = { "x-forwarded-proto": "https", "x-forwarded-for": forwarded };
@@ -177,13 +180,82 @@ for (const [trust, forwarded, acts] of [
     assert.equal(await addresses("a"), "127.0.0.1");
     assert.equal((await client().get("/account", { ...proxied, host: "evil.example" })).status, 421);
     assert.equal((await client().get("/account", { ...proxied, host: "id.example:443" })).status, 200);
+    await assertReasons({ web, spa, isShown: trust !== "1" }, client(), proxied);
     await signet.close();
   });
 }
 
-// --- Origins ------------------------------------------------------------------------------------------------------
+// --- Reasons for developers ------------------------------------------------------------------------------------------
 
-const SPA_ORIGIN = "https://spa.example";
+/** What a developer reads about a refused request in development, and what of it a stranger reads in production: nothing. */
+async function assertReasons(
+  { web, spa, isShown }: { web: Registered; spa: Registered; isShown: boolean },
+  client: Client,
+  proxied: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const long = `https://app.example/${"x".repeat(2000)}`;
+  const leaving = (uri: string): string =>
+    `/logout?${new URLSearchParams({ client_id: web.id, post_logout_redirect_uri: uri })}`;
+  const rows: readonly (readonly [string, string, readonly string[]])[] = [
+    [
+      authorizeUrl(web, { redirect_uri: `${CALLBACK}/` }),
+      `redirect_uri ${CALLBACK}/ is not registered for client ${web.id}; registered is ${CALLBACK}.`,
+      [`${CALLBACK}/`, CALLBACK],
+    ],
+    [authorizeUrl(web, { redirect_uri: SCRIPT }), `redirect_uri ${SCRIPT} is not registered`, ["alert(1)", CALLBACK]],
+    [authorizeUrl(web, { redirect_uri: long }), `redirect_uri ${long.slice(0, 200)}… is not registered`, [CALLBACK]],
+    [authorizeUrl(web, { redirect_uri: "" }), `'redirect_uri'; registered is ${CALLBACK}.`, [CALLBACK]],
+    [
+      authorizeUrl({ id: "nobody", secret: undefined }),
+      "client_id nobody is not registered at this server.",
+      ["nobody"],
+    ],
+    [`/logout?client_id=nobody`, "client_id nobody is not registered at this server.", ["nobody"]],
+    [
+      leaving("https://evil.example/out"),
+      `post_logout_redirect_uri https://evil.example/out is not registered for client ${web.id}; registered is https://app.example/.`,
+      ["evil.example/out"],
+    ],
+  ];
+  for (const [url, reason, hidden] of rows) {
+    const answer = await client.get(url, { ...BROWSER, ...proxied });
+    assert.equal(answer.status, 400, url);
+    const told = /<details class="developer">[\s\S]*<\/details>/.exec(answer.text)?.[0] ?? "";
+    assert.ok(told.length > 50 && told.length < 1200, `the developer's part has ${told.length} characters: ${url}`);
+    const text = told.replace(/<[^>]*>/g, " ").replace(/&(lt|gt|quot|amp|#39);/g, (entity) => ENTITIES[entity] ?? "");
+    assert.equal(text.includes(reason), isShown, `${url}: ${text}`);
+    assert.equal(answer.text.includes("<script>alert"), false, "it is text");
+    if (isShown) continue;
+    for (const value of hidden) assert.equal(answer.text.includes(value), false, `${url}: ${value} stands on the page`);
+  }
+  const body = { grant_type: "refresh_token", client_id: spa.id, refresh_token: "x" };
+  const refused = await client.post("/token", body, { ...proxied, origin: EVIL });
+  const description = String(refused.json()["error_description"]);
+  assert.deepEqual([refused.status, refused.headers["access-control-allow-origin"]], [400, undefined]);
+  assert.equal(description.includes(`; registered is ${SPA_ORIGIN}.`), isShown, description);
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  "&lt;": "<",
+  "&gt;": ">",
+  "&quot;": '"',
+  "&amp;": "&",
+  "&#39;": "'",
+};
+
+test("in development the page says what is registered, cut to a bound and as text", async () => {
+  const { web, spa, client, register, service } = await journey;
+  await assertReasons({ web, spa, isShown: true }, client());
+  const many = Array.from({ length: 12 }, (_, index) => `https://many.example/${index}`);
+  const app = await register({ client_type: "web", client_name: "Many", redirect_uris: many });
+  const page = await client().get(authorizeUrl(app), BROWSER);
+  assert.match(page.text, /registered are https:\/\/many\.example\/0, .*\/9 and 2 more\./);
+  await service.clients.setDisabled(app.id, true, { kind: "system", id: "test" });
+  const disabled = await client().get(authorizeUrl(app), BROWSER);
+  assert.match(disabled.text, new RegExp(`client_id ${app.id} is disabled`));
+});
+
+// --- Origins ------------------------------------------------------------------------------------------------------
 
 test("origins: who may read what (T-CORS-1)", async () => {
   const { client, web, spa, party } = await journey;
