@@ -121,6 +121,10 @@ test("the compose file gives Signet known variables only, and a production confi
   assert.equal(config.databaseUrl, "postgres://signet:f3b1c2@postgres/signet");
   assert.deepEqual(config.redisUrls, ["redis://redis:6379"]);
   assert.deepEqual(config.trustProxy, { kind: "hops", hops: 1 });
+  // Mails go to the mailbox beside it until the operator names a mail server.
+  assert.deepEqual([config.smtpUrl, config.signUp], ["smtp://mailpit:1025", "on"]);
+  const own = readConfig(environmentOf("signet", { ...GIVEN, SMTP_URL: "smtps://mail.example.com" }));
+  assert.equal(own.smtpUrl, "smtps://mail.example.com");
   assert.match(serviceBlock("signet"), /^ {2}- "127\.0\.0\.1:3000:3000"$/m, "TLS and the public stand in front of it");
 });
 
@@ -133,26 +137,32 @@ test("the compose file has no default for a secret and for the issuer", () => {
   }
 });
 
-test("every service has a volume or none of its own, restarts, and is waited for until it is healthy", () => {
-  for (const service of ["postgres", "redis"]) {
+test("every service has a health check and restarts, what is kept has a volume, and Signet waits until the others are healthy", () => {
+  const names = [...(compose.split(/^services:$/m)[1]?.split(/^volumes:$/m)[0] ?? "").matchAll(/^ {2}([a-z]+):$/gm)];
+  assert.deepEqual(names.map(([, name]) => name).sort(), ["mailpit", "postgres", "redis", "signet"]);
+  for (const [, service = ""] of names) {
     const block = serviceBlock(service);
-    assert.match(block, /^healthcheck:\n {2}test: \[/m, service);
+    assert.match(block, /^healthcheck:\n {2}test: \["CMD/m, service);
     assert.match(block, /^restart: unless-stopped$/m, service);
-    assert.match(block, new RegExp(`^volumes:\\n {2}- ${service}:/`, "m"), service);
+    if (service === "signet") continue;
+    // Mails are for looking at; what is not read by then is gone with the container.
+    const isKept = service !== "mailpit";
+    assert.equal(new RegExp(`^volumes:\\n {2}- ${service}:/`, "m").test(block), isKept, service);
     assert.match(serviceBlock("signet"), new RegExp(`^ {2}${service}: \\{ condition: service_healthy \\}$`, "m"));
   }
-  assert.match(serviceBlock("signet"), /^restart: unless-stopped$/m);
   assert.match(serviceBlock("signet"), /^read_only: true$/m);
+  assert.match(serviceBlock("signet"), /^ {2}test: \["CMD", "node", "dist\/main\.js", "doctor", "--live"\]$/m);
+  assert.match(serviceBlock("mailpit"), /^ {2}- "127\.0\.0\.1:8025:8025"$/m, "whoever reads the mails gets in");
   // T-REL-7: a Redis that evicts drops live tokens; one without its log forgets them when it is restarted.
   assert.match(serviceBlock("redis"), /"--appendonly", "yes".*"--maxmemory-policy", "noeviction"/);
 });
 
 test("every image is pinned to a major version that Signet supports", () => {
-  const majors: Readonly<Record<string, number>> = { node: 20, postgres: 15, redis: 7 };
+  const majors: Readonly<Record<string, number>> = { node: 20, postgres: 15, redis: 7, "axllent/mailpit": 1 };
   const images = [...imagesOf(compose), ...imagesOf(dockerfile)];
   assert.deepEqual([...new Set(images.map((image) => image.split(":")[0]))].sort(), Object.keys(majors).sort());
   for (const image of images) {
-    const [, name = "", major = ""] = /^([a-z]+):(\d+)(-[a-z]+)*$/.exec(image) ?? [];
+    const [, name = "", major = ""] = /^([a-z/]+):v?(\d+)(?:\.\d+)*(-[a-z]+)*$/.exec(image) ?? [];
     assert.ok(Number(major) >= (majors[name] ?? Number.POSITIVE_INFINITY), `${image} is not pinned to a major`);
   }
 });
