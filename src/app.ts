@@ -1,18 +1,23 @@
 /** The app: opens every room that commands use, in the order in which they need one another. What the server adds to it is service.ts. */
 import { join, resolve } from "node:path";
+import { type Activity, createActivity } from "./activity/activity.ts";
 import { type Apis, createApis } from "./apis/api.ts";
 import { type Actor, record } from "./audit/event.ts";
+import { createSealer, type Sealer } from "./audit/sealer.ts";
+import { createTrail, type Trail } from "./audit/trail.ts";
 import { type Clients, createClients } from "./clients/client.ts";
 import type { Config } from "./config.ts";
 import { type Consents, createConsents } from "./consents/consent.ts";
 import { type DataFolder, developmentSecretKey } from "./data-folder.ts";
+import { createFailures, type Failures } from "./failures/failure.ts";
 import { createOutgoing } from "./http/outgoing.ts";
 import { createKeys, type Keys } from "./keys/administration.ts";
-import type { LongestUse } from "./keys/mac-key.ts";
+import { type LongestUse, openMacKey } from "./keys/mac-key.ts";
 import type { Log } from "./log.ts";
 import { createMails, type Mails, SEALED_MAILS } from "./mail/message.ts";
 import { GRANT_SECONDS, REFRESH_ABSOLUTE_MAX_SECONDS, SESSION_REMEMBERED_SECONDS } from "./oidc/lifetimes.ts";
 import { FORM_SECONDS } from "./pages/csrf.ts";
+import { loadTexts } from "./pages/texts.ts";
 import { createRevocations, type Revocations } from "./revocations/revocation.ts";
 import { createRoles, type Roles } from "./roles/role.ts";
 import { createDevices, type Devices } from "./sessions/device.ts";
@@ -47,6 +52,7 @@ export const LONGEST_USE: LongestUse = {
   form: FORM_SECONDS,
   dpop_nonce: 300,
   pairwise: 0,
+  audit: 0,
 };
 
 export interface App {
@@ -61,6 +67,11 @@ export interface App {
   readonly apis: Apis;
   readonly roles: Roles;
   readonly keys: Keys;
+  /** The audit trail, to be read and verified. */
+  readonly trail: Trail;
+  readonly sealer: Sealer;
+  readonly failures: Failures;
+  readonly activity: Activity;
   readonly setup: Setup;
   readonly vault: Vault;
   readonly notices: Notices;
@@ -178,6 +189,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
       apis,
       roles,
       keys,
+      ...openRecords({ config, log, db, vault, keys }),
       setup,
       close: () => closeAll(opened),
     };
@@ -219,6 +231,28 @@ function openPeople(parts: {
     recoveries: createRecoveries({ ...base, users, forgetDevices: devices.forgetAll }),
     emailChanges: createEmailChanges(base),
     deletions: createDeletions({ ...base, forget: consents.forget }),
+  };
+}
+
+/** What is kept of what happened. */
+function openRecords(parts: { config: Config; log: Log; db: Db; vault: Vault; keys: Keys }) {
+  const { config, log, db, vault, keys } = parts;
+  const sealKeys = async () =>
+    (await keys.list()).secrets.flatMap((row) => (row.purpose === "audit" ? [openMacKey(row, vault)] : []));
+  return {
+    trail: createTrail({ db, keys: sealKeys }),
+    failures: createFailures({ db, log, words: lazyWords() }),
+    activity: createActivity({ db }),
+    sealer: createSealer({ db, log, retentionSeconds: config.auditRetentionSeconds }),
+  };
+}
+
+/** Read by the first who asks for words: most commands do not. */
+function lazyWords() {
+  let catalogues: ReturnType<typeof loadTexts> | undefined;
+  return (account: string) => {
+    catalogues ??= loadTexts(join(ROOT_DIR, "views"));
+    return catalogues.choose({ account });
   };
 }
 

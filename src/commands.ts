@@ -86,7 +86,11 @@ export async function runCommand<A>(
 
 /** `argv` begins after the noun. Throws AppError command_usage with what is wrong and where the help is. */
 export function parseCall<A>(group: CommandGroup<A>, argv: readonly string[]): Call<A> {
-  const [word, ...rest] = argv;
+  const [only, another] = group.verbs;
+  // A noun with one verb needs none: `signet activity --json`.
+  const isPlain =
+    only !== undefined && another === undefined && (argv[0] ?? "--").startsWith("--") && argv[0] !== "--help";
+  const [word, ...rest] = isPlain ? [only.verb, ...argv] : argv;
   if (word === undefined || word === "--help" || word === "help") return { help: groupHelp(group) };
   const verb = group.verbs.find((candidate) => candidate.verb === word);
   if (verb === undefined) throw usage(group.noun, `"${printable(word)}" is no verb of "${group.noun}".`);

@@ -41,6 +41,8 @@ export interface Config {
   /** Absent in development until the data folder gave one. */
   readonly secretKeys: readonly Buffer[] | undefined;
   readonly keyTimes: KeyTimes;
+  /** Older events leave the audit trail, a sealed batch at a time. */
+  readonly auditRetentionSeconds: number;
   readonly trustProxy: TrustProxy;
   readonly shutdownDelaySeconds: number;
   readonly outboundAllow: readonly string[];
@@ -99,6 +101,7 @@ export function readConfig(env: Environment, isTerminal = false): Config {
     redisUrls: read.REDIS_URL,
     secretKeys: read.SECRET_KEY,
     keyTimes: keyTimesOf(read),
+    auditRetentionSeconds: read.AUDIT_RETENTION,
     trustProxy: read.TRUST_PROXY,
     shutdownDelaySeconds: read.SHUTDOWN_DELAY,
     outboundAllow: read.OUTBOUND_ALLOW,

@@ -47,6 +47,7 @@ export function environmentTable(isProduction: boolean) {
     MAC_ROTATION_PERIOD: duration("MAC_ROTATION_PERIOD", 1, 5 * YEAR).default(KEY_TIMES.secretRotationSeconds),
     JWKS_CACHE_TIME: duration("JWKS_CACHE_TIME", 1, 86_400).default(KEY_TIMES.cacheSeconds),
     TOKEN_LIFETIME_MAX: duration("TOKEN_LIFETIME_MAX", 120, 86_400).default(KEY_TIMES.tokenSecondsMax),
+    AUDIT_RETENTION: duration("AUDIT_RETENTION", 31 * 86_400, 20 * YEAR).default(400 * 86_400),
     TRUST_PROXY: z.string().transform(parseTrustProxy).default({ kind: "none" }),
     SHUTDOWN_DELAY: count("SHUTDOWN_DELAY", 0, 10).default(isProduction ? 5 : 0),
     OUTBOUND_ALLOW: z.string().transform(parseOutboundAllow).default([]),

@@ -62,6 +62,8 @@ export const ERRORS = {
   key_unknown: { status: 404, message: "There is no such signing key. See: signet key list" },
   key_invalid: { status: 400, message: "The key cannot be imported." },
   key_taken: { status: 409, message: "Signet has or had this key already." },
+  audit_broken: { status: 409, message: "The audit trail is not what was sealed." },
+  failure_unknown: { status: 404, message: "There is no failure with this id." },
   command_usage: { status: 400, message: "The command was called in a way it does not know." },
   internal: { status: 500, message: "Something went wrong on our side. Nothing was changed." },
 } as const satisfies Readonly<Record<string, ErrorRow>>;

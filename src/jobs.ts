@@ -19,9 +19,20 @@ const JOBS: readonly Job[] = [
   {
     name: "sweep of what expired",
     periodSeconds: 60,
-    async run({ grants, counters, revocations, mails, signUps, deletions, logouts, db }) {
+    async run({ grants, counters, revocations, mails, signUps, deletions, logouts, failures, activity, db }) {
       const links = { sweep: (limit: number) => sweepLinks(db, limit) };
-      for (const store of [grants, counters, revocations, mails, signUps, links, deletions, logouts]) {
+      for (const store of [
+        grants,
+        counters,
+        revocations,
+        mails,
+        signUps,
+        links,
+        deletions,
+        logouts,
+        failures,
+        activity,
+      ]) {
         for (let batch = 0; batch < SWEEP_BATCHES_MAX; batch += 1) {
           if ((await store.sweep(SWEEP_ROWS)) < SWEEP_ROWS) break;
         }
@@ -42,11 +53,32 @@ const JOBS: readonly Job[] = [
     run: async ({ backchannel }) => void (await backchannel.flush()),
   },
   {
+    name: "activity",
+    periodSeconds: 10,
+    run: ({ activity }) => activity.flush(),
+  },
+  {
+    name: "failures of apps",
+    periodSeconds: 1,
+    run: ({ failures }) => failures.flush(),
+  },
+  {
     name: "audit events that wait",
     periodSeconds: 2,
     async run({ backlog, metrics }) {
       await backlog.flush().finally(() => metrics.auditWaiting.set(backlog.size));
     },
+  },
+  {
+    // Within five seconds of its commit an event is numbered and chained, whatever the number of instances.
+    name: "sealing of the audit trail",
+    periodSeconds: 2,
+    run: async ({ sealer, keyring }) => void (await sealer.seal(keyring.current().secrets.audit)),
+  },
+  {
+    name: "retention of the audit trail",
+    periodSeconds: 600,
+    run: async ({ sealer, keyring }) => void (await sealer.prune(keyring.current().secrets.audit)),
   },
   {
     name: "keys",

@@ -39,6 +39,7 @@ const FIELDS = new Set([
   "node_version",
   "error_id",
   "warning",
+  "checkpoint",
 ]);
 /** A value longer than this is cut: a hostile header must not fill the disk (T-LOG-1). */
 const VALUE_CHARS_MAX = 512;

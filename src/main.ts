@@ -1,7 +1,9 @@
 /** The command table: what `signet …` can do, signals and exit codes. */
 import { realpathSync } from "node:fs";
+import { activityCommands } from "./activity/commands.ts";
 import { apiCommands } from "./apis/commands.ts";
 import { type App, databaseStatus, migrateDatabase, openApp, openDatabase } from "./app.ts";
+import { auditCommands } from "./audit/commands.ts";
 import { clientCommands } from "./clients/commands.ts";
 import {
   type CommandGroup,
@@ -16,6 +18,7 @@ import {
 import { type Config, ConfigError, misspelledNames, readConfig } from "./config.ts";
 import type { Demo } from "./demo.ts";
 import { AppError } from "./errors.ts";
+import { failureCommands } from "./failures/commands.ts";
 import { createOutgoing } from "./http/outgoing.ts";
 import { keyCommands } from "./keys/commands.ts";
 import { createLog, type Log } from "./log.ts";
@@ -40,6 +43,9 @@ const GROUPS: readonly CommandGroup<App>[] = [
   roleCommands,
   keyCommands,
   mailCommands,
+  auditCommands,
+  failureCommands,
+  activityCommands,
 ];
 
 const HELP = `signet: an OAuth 2.0 and OpenID Connect authorization server

@@ -18,6 +18,7 @@ import { interactionRoutes } from "./interactions/routes.ts";
 import { startJobs } from "./jobs.ts";
 import { createNetworkGate } from "./limits/network.ts";
 import type { Log } from "./log.ts";
+import { noteAdmission } from "./oidc/events.ts";
 import { showError } from "./oidc/pages.ts";
 import { accountParts, interactionParts } from "./page-parts.ts";
 import { languageOf } from "./pages/language.ts";
@@ -116,7 +117,7 @@ function publicApp(service: Service, health: Health): Koa {
   app.use(counted(metrics));
   app.use((_ctx, next) => withBudget(DATABASE_MS, next));
   app.use(securityHeaders({ isHttps: issuer.startsWith("https:") }));
-  app.use(errorBoundary({ log, isDevelopment, show }));
+  app.use(errorBoundary({ log, isDevelopment, show, onRefused: noteAdmission(service.failures) }));
   // Before the host pin: they are the same for everybody, and its page for a wrong address needs the stylesheet.
   app.use(service.assets.middleware);
   app.use(hostPin({ issuer, trustProxy: config.trustProxy, log, showRightAddress: (ctx) => showHost(ctx, service) }));
@@ -223,6 +224,7 @@ async function stop({ service, health, server, management, stopJobs }: Running, 
   await within(
     CLOSE_MS,
     stopJobs()
+      .then(() => Promise.allSettled([service.activity.flush(), service.failures.flush()]))
       .then(() => service.backlog.flush())
       .catch((error: Error) =>
         service.log.warn("audit events were lost", { count: service.backlog.size, error: error.message }),

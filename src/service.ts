@@ -98,7 +98,7 @@ export async function openService(app: App): Promise<Service> {
       ...app,
       metrics,
       backlog,
-      recordAlone: (event: AuditEvent) => backlog.record(event),
+      recordAlone: (event: AuditEvent) => backlog.record(app.activity.seen(event)),
       grants,
       counters,
       keyring,
@@ -205,8 +205,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
         isSignUpOpen: config.signUp !== "off",
       });
       listen(provider, {
-        log,
-        metrics,
+        ...{ log, metrics, clients, activity: base.activity, failures: base.failures },
         onReuse: (what, reuse) => noteReuse(base, what, reuse),
         onSignOut: (userId, from) => {
           const user = { kind: "user", id: userId } as const;

@@ -1,4 +1,5 @@
 /** APIs: registered resource servers. An access token is made for one of them, with its scopes, its lifetime and in its format. */
+import { changesBetween } from "../audit/changes.ts";
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
@@ -98,8 +99,11 @@ export function createApis({ db, notices, record }: Context): Apis {
         const settings = settingsOf(wanted);
         const id = await insert(tx, { identifier, ...settings });
         await sql.replaceScopes(tx, id, scopes);
-        await record(tx, event("api.created", id, by, { identifier, scopes: scopes.map(({ scope }) => scope) }));
-        return { id, result: await read(tx, id) };
+        const result = await read(tx, id);
+        const changes = changesBetween(undefined, presentApi(result));
+        const data = { identifier, scopes: scopes.map(({ scope }) => scope) };
+        await record(tx, { ...event("api.created", id, by, data), changes });
+        return { id, result };
       });
     },
     async find(identifier) {
@@ -119,17 +123,23 @@ export function createApis({ db, notices, record }: Context): Apis {
         await sql.updateApi(tx, { id, ...settings }, now());
         if (scopes !== undefined) await sql.replaceScopes(tx, id, scopes);
         const { identifier } = before;
-        await record(tx, event("api.updated", id, by, { identifier, fields: Object.keys(patch as object) }));
-        return { id, result: await read(tx, id) };
+        const result = await read(tx, id);
+        const changes = changesBetween(presentApi(before), presentApi(result));
+        const data = { identifier, fields: Object.keys(patch as object) };
+        await record(tx, { ...event("api.updated", id, by, data), changes });
+        return { id, result };
       });
     },
     delete: async (id, by) =>
       change(async (tx) => {
-        const { identifier, isBuiltin } = await lock(tx, id);
+        const before = await lock(tx, id);
+        const { identifier, isBuiltin } = before;
         if (isBuiltin) throw new AppError("api_builtin");
         const clients = await sql.selectClientsOfApi(tx, id, CLIENTS_NAMED_MAX);
         await sql.deleteApi(tx, id);
-        await record(tx, event("api.deleted", id, by, { identifier, clients: clients.map((client) => client.id) }));
+        const changes = changesBetween(presentApi(before), undefined);
+        const data = { identifier, clients: clients.map((client) => client.id) };
+        await record(tx, { ...event("api.deleted", id, by, data), changes });
         return { id, result: clients };
       }),
   };

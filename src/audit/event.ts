@@ -1,6 +1,7 @@
 /** Audit events: who did what to whom, from where, when; written in the transaction of the change itself, so that neither exists without the other. */
 import { now } from "../clock.ts";
 import type { Queries } from "../store/db.ts";
+import type { Changes } from "./changes.ts";
 import { insertEvent, selectEvents, selectOfUser } from "./queries.ts";
 
 /** Who acts. Ids only, never an e-mail address: deleting a person must not break the trail. */
@@ -68,7 +69,8 @@ export type EventName =
   | "key.reencrypted"
   | "key.rotation_failed"
   | "setup.link_made"
-  | "setup.owner_created";
+  | "setup.owner_created"
+  | "audit.pruned";
 
 export interface AuditEvent {
   readonly name: EventName;
@@ -79,6 +81,8 @@ export interface AuditEvent {
   };
   /** Facts beside it, without secrets and without addresses of people: names of changed fields, scopes, a reason. */
   readonly data?: Readonly<Record<string, string | number | boolean | readonly string[]>>;
+  /** Of a change: what was there before and what is there now, by field, without secrets (changes.ts). */
+  readonly changes?: Changes;
 }
 
 /** An event as the trail gives it back. */

@@ -1,4 +1,5 @@
 /** Clients: the applications that may ask for tokens. Every change is one transaction with its audit event and its notice. */
+import { changesBetween } from "../audit/changes.ts";
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
@@ -125,7 +126,9 @@ export function createClients(options: Context): Clients {
         const client = await lock(tx, id);
         await sql.deleteClient(tx, id);
         await revocations.write(tx, { kind: "client", id });
-        await options.record(tx, event("client.deleted", id, by, { name: client.name, type: client.type }));
+        const data = { name: client.name, type: client.type };
+        const changes = changesBetween(presentClient(client), undefined);
+        await options.record(tx, { ...event("client.deleted", id, by, data), changes });
       });
       await revocations.carryOut({ kind: "client", id });
     },
@@ -145,8 +148,11 @@ async function register({ isDevelopment, record }: Context, change: Change, inpu
     await sql.insertClient(tx, { id, ...resolved }, at);
     await sql.replaceClientApis(tx, id, apis);
     if (made !== undefined) await sql.insertSecret(tx, id, made, at);
-    await record(tx, event("client.created", id, by, { name: resolved.name, type: resolved.type }));
-    return present(tx, id);
+    const registered = await present(tx, id);
+    const changes = changesBetween(undefined, presentClient(registered));
+    const data = { name: resolved.name, type: resolved.type };
+    await record(tx, { ...event("client.created", id, by, data), changes });
+    return registered;
   });
   return { client, ...(made === undefined ? {} : { secret: made.secret }) };
 }
@@ -171,8 +177,10 @@ async function update(
   await sql.replaceClientApis(tx, id, apis);
   // A secret that the client's method does not use would come alive again with the next change of the method.
   if (!needsSecret(resolved.metadata)) await sql.endSecrets(tx, id, at, at);
-  await record(tx, event("client.updated", id, by, { fields: Object.keys(patch) }));
-  return present(tx, id);
+  const after = await present(tx, id);
+  const changes = changesBetween(presentClient(before), presentClient(after));
+  await record(tx, { ...event("client.updated", id, by, { fields: Object.keys(patch) }), changes });
+  return after;
 }
 
 async function rotate({ record }: Context, tx: Queries, what: { id: string; overlapSeconds: number; by: Actor }) {

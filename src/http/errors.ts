@@ -27,12 +27,20 @@ const OAUTH_PATHS = new Set([
   "/jwks",
 ]);
 
-export function errorBoundary(options: { log: Log; isDevelopment: boolean; show: ShowError }): Middleware {
+export function errorBoundary(options: {
+  log: Log;
+  isDevelopment: boolean;
+  show: ShowError;
+  /** Hears of every refusal of ours before it is answered. */
+  onRefused?: (ctx: Context, error: AppError) => void;
+}): Middleware {
   return async (ctx, next) => {
     try {
       await next();
     } catch (thrown) {
-      answer(ctx, forOtherMethods(ctx, toAppError(thrown, ctx, options.log)), options);
+      const error = forOtherMethods(ctx, toAppError(thrown, ctx, options.log));
+      options.onRefused?.(ctx, error);
+      answer(ctx, error, options);
     }
   };
 }

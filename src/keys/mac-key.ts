@@ -8,10 +8,10 @@ import type { MacKeyRow } from "./queries.ts";
  * What a key is for; one key never serves two purposes. Those of DPoP nonces and of pairwise subjects are made and tended before either is
  * offered: an instance that begins to offer it beside instances of an older version finds a key that all of them share, and none makes its own.
  */
-export const MAC_PURPOSES = ["cookie", "refresh_token", "form", "dpop_nonce", "pairwise"] as const;
+export const MAC_PURPOSES = ["cookie", "refresh_token", "form", "dpop_nonce", "pairwise", "audit"] as const;
 export type MacPurpose = (typeof MAC_PURPOSES)[number];
-/** Another salt would make another person of everybody (OpenID Connect Core section 8.1). */
-export const NEVER_ROTATED: ReadonlySet<string> = new Set<MacPurpose>(["pairwise"]);
+/** Another salt would make another person of everybody (OpenID Connect Core section 8.1); the audit trail is verified for as long as it is kept. */
+export const NEVER_ROTATED: ReadonlySet<string> = new Set<MacPurpose>(["pairwise", "audit"]);
 
 export interface MacKey {
   /** Stands in the tokens that the key made, so that the right one is found when keys rotate. */

@@ -1,5 +1,5 @@
 /** Roles: named sets of scopes of APIs that users and service clients hold. What an API's tokens carry "by role" comes from here, at the next token. */
-
+import { changesBetween } from "../audit/changes.ts";
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
@@ -67,19 +67,21 @@ export function createRoles({ db, notices, record }: Context): Roles {
     async update(name, patch, by) {
       const { description, permissions } = parseRoleChange(patch);
       return change(async (tx) => {
-        await lock(tx, name);
+        const before = await lock(tx, name);
         if (description !== undefined) await sql.updateDescription(tx, name, description);
         if (permissions !== undefined) await sql.replacePermissions(tx, name, await resolve(tx, permissions));
-        await record(tx, event("role.updated", by, name, { fields: Object.keys(patch as object) }));
-        return read(tx, name);
+        const after = await read(tx, name);
+        const changes = changesBetween(presentRole(before), presentRole(after));
+        await record(tx, { ...event("role.updated", by, name, { fields: Object.keys(patch as object) }), changes });
+        return after;
       });
     },
     delete: async (name, by) =>
       change(async (tx) => {
-        await lock(tx, name);
+        const changes = changesBetween(presentRole(await lock(tx, name)), undefined);
         const holders = await sql.countHolders(tx, name);
         await sql.deleteRole(tx, name);
-        await record(tx, event("role.deleted", by, name, { holders }));
+        await record(tx, { ...event("role.deleted", by, name, { holders }), changes });
         return holders;
       }),
     grant: async (holder, name, by) => change((tx) => give(tx, record, { holder, name, by })),
@@ -115,8 +117,10 @@ async function create(tx: Queries, record: RecordEvent, input: unknown, by: Acto
     throw error;
   }
   await sql.replacePermissions(tx, name, await resolve(tx, permissions));
-  await record(tx, event("role.created", by, name, { permissions: permissions.flatMap(named) }));
-  return read(tx, name);
+  const made = await read(tx, name);
+  const changes = changesBetween(undefined, presentRole(made));
+  await record(tx, { ...event("role.created", by, name, { permissions: permissions.flatMap(named) }), changes });
+  return made;
 }
 
 interface Holding {
@@ -175,9 +179,11 @@ async function resolve(tx: Queries, permissions: readonly Permission[]) {
   });
 }
 
-async function lock(tx: Queries, name: string): Promise<void> {
+async function lock(tx: Queries, name: string): Promise<RoleRow> {
   if (!isRoleName(name) || !(await sql.lockRole(tx, name))) throw new AppError("role_unknown", quoted(name));
-  if ((await read(tx, name)).isBuiltin) throw new AppError("role_builtin", name);
+  const role = await read(tx, name);
+  if (role.isBuiltin) throw new AppError("role_builtin", name);
+  return role;
 }
 
 async function read(tx: Queries, name: string): Promise<RoleRow> {

@@ -12,7 +12,14 @@ import { createVault } from "../../src/vault.ts";
 import { atEnd, testDatabase } from "../support.ts";
 
 const DAY = 86_400;
-export const LONGEST_USE = { cookie: 30 * DAY, refresh_token: 90 * DAY, form: 7200, dpop_nonce: 300, pairwise: 0 };
+export const LONGEST_USE = {
+  cookie: 30 * DAY,
+  refresh_token: 90 * DAY,
+  form: 7200,
+  dpop_nonce: 300,
+  pairwise: 0,
+  audit: 0,
+};
 const log = createLog({ level: "silent", pretty: false });
 
 export type KeyGround = Awaited<ReturnType<typeof keyGround>>;

@@ -16,7 +16,7 @@ import type { KeyRows, MacKeyRow, SigningKeyRow } from "../../src/keys/queries.t
 import { SESSION_REMEMBERED_SECONDS } from "../../src/oidc/lifetimes.ts";
 
 const DAY = 86_400;
-const LONGEST_USE = { cookie: 30 * DAY, refresh_token: 90 * DAY, form: 7200, dpop_nonce: 300, pairwise: 0 };
+const LONGEST_USE = { cookie: 30 * DAY, refresh_token: 90 * DAY, form: 7200, dpop_nonce: 300, pairwise: 0, audit: 0 };
 const START = new Date("2026-01-01T00:00:00Z");
 const NONE = {
   activatesAt: undefined,

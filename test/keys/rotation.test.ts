@@ -29,13 +29,14 @@ test("the first start makes a key of each kind, and many starts at once make one
     "RS256 active",
   ]);
   assert.deepEqual(secrets.map(({ purpose, state }) => `${purpose} ${state}`).sort(), [
+    "audit active",
     "cookie active",
     "dpop_nonce active",
     "form active",
     "pairwise active",
     "refresh_token active",
   ]);
-  assert.deepEqual(await ground.events(), Array(8).fill("key.created"));
+  assert.deepEqual(await ground.events(), Array(9).fill("key.created"));
 });
 
 test("a key lives: announced a day before, active, retired, kept for hints, gone; each step once and on the trail", async () => {
@@ -146,7 +147,7 @@ test("SECRET_KEY is replaced: everything is sealed anew once, and then the old o
   await ground.turn();
   const both = ground.partsWith([fresh, old]);
   assert.deepEqual(await checkSealedKeys(both), { count: 3, isCurrent: false });
-  assert.deepEqual(await createKeys(both).reencrypt(BY), { "signing keys": 3, "random keys": 5 });
+  assert.deepEqual(await createKeys(both).reencrypt(BY), { "signing keys": 3, "random keys": 6 });
   assert.deepEqual(await createKeys(both).reencrypt(BY), { "signing keys": 0, "random keys": 0 });
   assert.deepEqual(await checkSealedKeys({ db: ground.db, vault: createVault([fresh]) }), {
     count: 3,
