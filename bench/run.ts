@@ -91,7 +91,10 @@ async function main(argv: readonly string[]): Promise<number> {
   console.log(options.isJson ? JSON.stringify(report, undefined, 2) : text);
   if (options.isWritten) writeFileSync(join(CHECKOUT, "bench", "results.md"), text);
   const errors = [...report.controls, ...report.compared.map(({ row }) => row)].filter((row) => row.errors > 0);
-  return errors.length === 0 ? 0 : 1;
+  const missed = report.goals.filter(({ isMet }) => isMet === false);
+  for (const { name, bound, measured } of missed) console.error(`goal missed: ${name}: ${measured}, ${bound}`);
+  for (const { workload, errors: count } of errors) console.error(`errors: ${workload}: ${count}`);
+  return errors.length + missed.length === 0 ? 0 : 1;
 }
 
 /** The generator and the stores on one core, so that the servers have the other to themselves. */

@@ -36,6 +36,8 @@ import { addOrigin } from "./token-origin.ts";
 /** A document of ours that a client hosts is small; the library reads without a bound unless told. */
 const FETCHED_BYTES_MAX = 64 * 1024;
 const OPAQUE_BITS = 256;
+/** A Grant's id opens nothing and need only be unlike all others; each refresh token and each JWT under it carries it. */
+const GRANT_ID_BITS = 128;
 const CLIENT_AUTH_METHODS: ClientAuthMethod[] = [
   "client_secret_basic",
   "client_secret_post",
@@ -217,7 +219,10 @@ function configuration(parts: ProviderParts): Configuration {
       }),
     fetchResponseBodyLimits: { jwks_uri: FETCHED_BYTES_MAX, sector_identifier_uri: FETCHED_BYTES_MAX },
     findAccount: findAccount(parts.users),
-    formats: { bitsOfOpaqueRandomness: OPAQUE_BITS, customizers: { jwt: addOrigin } },
+    formats: {
+      bitsOfOpaqueRandomness: (_ctx, { kind }) => (kind === "Grant" ? GRANT_ID_BITS : OPAQUE_BITS),
+      customizers: { jwt: addOrigin },
+    },
     interactions: {
       policy: createPolicy({ isSignUpOpen: parts.isSignUpOpen }),
       url: async (_ctx, interaction) => `/interaction/${interaction.uid}`,

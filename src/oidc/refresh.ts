@@ -136,8 +136,12 @@ async function endRaced({ grants, revocations }: RefreshOptions, { familyId }: P
  */
 function storedOf(payload: AdapterPayload): JsonObject {
   const { jti: _secret, kind: _kind, consumed: _mark, rotations: _count, ...rest } = payload;
-  const { expiresWithSession, sessionUid, ...stored } = rest;
-  return expiresWithSession === true ? { ...stored, expiresWithSession, sessionUid } : stored;
+  const { expiresWithSession, sessionUid, claims, ...stored } = rest;
+  return {
+    ...stored,
+    ...(claims !== undefined && Object.keys(claims).length > 0 ? { claims } : {}),
+    ...(expiresWithSession === true ? { expiresWithSession, sessionUid } : {}),
+  };
 }
 
 function required(token: string, keys: RefreshKeys): Parsed {

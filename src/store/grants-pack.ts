@@ -28,7 +28,7 @@ const NAMES = [
   "sid",
   "x5t#S256",
 ];
-/** Words of scopes and grant types, one byte each. Only ever appended to. */
+/** Words of scopes, grant types and ways to sign in (RFC 8176), one byte each. Only ever appended to. */
 const WORDS = [
   "openid",
   "profile",
@@ -40,9 +40,18 @@ const WORDS = [
   "refresh_token",
   "urn:ietf:params:oauth:grant-type:device_code",
   "RefreshToken",
+  "pwd",
+  "mfa",
+  "otp",
+  "hwk",
+  "swk",
+  "user",
 ];
+/** Moments near the one at which the token was issued, which comes before them: later than it by so much, or earlier. */
+const LATER = new Set(["exp"]);
+const EARLIER = new Set(["authTime", "iiat"]);
 const PLACE_BY_NAME = new Map(NAMES.map((name, index) => [name, index + 1]));
-const CODE_BY_WORD = new Map(WORDS.map((word, index) => [word, index]));
+const CODE_BY_WORD: ReadonlyMap<unknown, number> = new Map(WORDS.map((word, index) => [word, index]));
 
 /** An entry begins with one byte: the type of its value in the upper three bits, the place of its name in the lower five; 0 means that the name follows. */
 const NAME_BITS = 5;
@@ -53,8 +62,11 @@ const TEXT = 1;
 const BASE64URL = 2;
 const UUID = 3;
 const UINT32 = 4;
+/** A count, and a byte for each word; the highest bit of the count says that they stand in an array and not in one text. */
 const WORD_LIST = 5;
 const TRUE = 6;
+/** Seconds between `iat` and the moment, in three bytes: half a year, more than any family lives. */
+const NEAR = 7;
 
 const UUID_TEXT = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const UUID_BYTES = 16;
@@ -63,6 +75,9 @@ const BASE64URL_TEXT = /^[A-Za-z0-9_-]{4,}$/;
 const SURROGATE = /[\ud800-\udfff]/;
 const UINT32_MAX = 0xffff_ffff;
 const WORDS_MAX = 127;
+const ARRAY_BIT = 128;
+const NEAR_BYTES = 3;
+const NEAR_LIMIT = 2 ** (8 * NEAR_BYTES);
 /** What a character of JSON takes at most in UTF-8, and what an entry adds to its JSON at most. */
 const CHARACTER_BYTES_MAX = 3;
 const ENTRY_BYTES_MAX = 8;
@@ -71,12 +86,14 @@ const ENTRY_BYTES_MAX = 8;
 interface Cursor {
   readonly buffer: Buffer;
   at: number;
+  /** Of the payload, once it was written or read. */
+  iat?: number;
 }
 
 export function pack(payload: JsonObject): Buffer {
   const entries = Object.entries(payload);
   const sizeMax = JSON.stringify(payload).length * CHARACTER_BYTES_MAX + entries.length * ENTRY_BYTES_MAX;
-  const cursor = { buffer: Buffer.allocUnsafe(sizeMax), at: 0 };
+  const cursor: Cursor = { buffer: Buffer.allocUnsafe(sizeMax), at: 0 };
   for (const [name, value] of entries) {
     // What JSON has no text for is not there, as in any other record.
     if (value === undefined || typeof value === "function" || typeof value === "symbol") continue;
@@ -86,14 +103,16 @@ export function pack(payload: JsonObject): Buffer {
 }
 
 export function unpack(packed: Buffer): JsonObject {
-  const cursor = { buffer: packed, at: 0 };
+  const cursor: Cursor = { buffer: packed, at: 0 };
   const payload: Record<string, unknown> = {};
   while (cursor.at < packed.length) {
     const head = readByte(cursor);
     const place = head & NAME_MASK;
     const name = place === 0 ? (JSON.parse(readText(cursor)) as string) : NAMES[place - 1];
     if (name === undefined) throw new Error("a packed record has an unknown name");
-    const value = readValue(cursor, head >> NAME_BITS);
+    const type = head >> NAME_BITS;
+    const value = type === NEAR ? readNear(cursor, name) : readValue(cursor, type);
+    if (name === "iat" && type === UINT32) cursor.iat = value as number;
     if (place > 0) payload[name] = value;
     // Defined, not assigned: a name may be one of an object's own members.
     else Object.defineProperty(payload, name, { value, enumerable: true, configurable: true, writable: true });
@@ -104,22 +123,56 @@ export function unpack(packed: Buffer): JsonObject {
 function writeEntry(cursor: Cursor, name: string, value: unknown): void {
   if (value === true) writeHead(cursor, name, TRUE);
   else if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX) {
-    writeHead(cursor, name, UINT32);
-    cursor.at = cursor.buffer.writeUInt32BE(value, cursor.at);
+    writeNumber(cursor, name, value);
   } else if (typeof value === "string" && !SURROGATE.test(value)) writeString(cursor, name, value);
   else {
-    writeHead(cursor, name, JSON_VALUE);
-    writeText(cursor, JSON.stringify(value));
+    const codes = Array.isArray(value) && value.length > 0 ? wordCodes(value) : undefined;
+    if (codes !== undefined) writeWords(cursor, name, codes, ARRAY_BIT);
+    else writeJson(cursor, name, value);
   }
 }
 
+function writeJson(cursor: Cursor, name: string, value: unknown): void {
+  writeHead(cursor, name, JSON_VALUE);
+  writeText(cursor, JSON.stringify(value));
+}
+
+function writeNumber(cursor: Cursor, name: string, value: number): void {
+  const { iat } = cursor;
+  const distance = iat === undefined ? -1 : distanceTo(iat, name, value);
+  if (distance >= 0 && distance < NEAR_LIMIT) {
+    writeHead(cursor, name, NEAR);
+    cursor.at = cursor.buffer.writeUIntBE(distance, cursor.at, NEAR_BYTES);
+    return;
+  }
+  writeHead(cursor, name, UINT32);
+  cursor.at = cursor.buffer.writeUInt32BE(value, cursor.at);
+  if (name === "iat") cursor.iat = value;
+}
+
+/** Negative where it lies on the other side, or is no such moment. */
+function distanceTo(iat: number, name: string, value: number): number {
+  if (LATER.has(name)) return value - iat;
+  return EARLIER.has(name) ? iat - value : -1;
+}
+
+function readNear(cursor: Cursor, name: string): number {
+  const { buffer, iat } = cursor;
+  if (iat === undefined) throw new Error("a packed record counts from a moment that it does not name");
+  const distance = buffer.readUIntBE(skip(cursor, NEAR_BYTES), NEAR_BYTES);
+  return LATER.has(name) ? iat + distance : iat - distance;
+}
+
+function writeWords(cursor: Cursor, name: string, codes: readonly number[], bit: number): void {
+  writeHead(cursor, name, WORD_LIST);
+  writeByte(cursor, codes.length + bit);
+  for (const code of codes) writeByte(cursor, code);
+}
+
 function writeString(cursor: Cursor, name: string, value: string): void {
-  const codes = wordCodes(value);
-  if (codes !== undefined) {
-    writeHead(cursor, name, WORD_LIST);
-    writeByte(cursor, codes.length);
-    for (const code of codes) writeByte(cursor, code);
-  } else if (UUID_TEXT.test(value)) {
+  const codes = wordCodes(value.split(" "));
+  if (codes !== undefined) writeWords(cursor, name, codes, 0);
+  else if (UUID_TEXT.test(value)) {
     writeHead(cursor, name, UUID);
     cursor.at += cursor.buffer.write(value.replaceAll("-", ""), cursor.at, "hex");
   } else if (BASE64URL_TEXT.test(value)) {
@@ -151,8 +204,9 @@ function readValue(cursor: Cursor, type: number): unknown {
   }
   if (type === WORD_LIST) {
     const words: (string | undefined)[] = [];
-    for (let count = readByte(cursor); count > 0; count -= 1) words.push(WORDS[readByte(cursor)]);
-    return words.join(" ");
+    const count = readByte(cursor);
+    for (let left = count % ARRAY_BIT; left > 0; left -= 1) words.push(WORDS[readByte(cursor)]);
+    return count >= ARRAY_BIT ? words : words.join(" ");
   }
   if (type !== BASE64URL) throw new Error("a packed record has an unknown type");
   const characters = readSize(cursor);
@@ -160,9 +214,9 @@ function readValue(cursor: Cursor, type: number): unknown {
 }
 
 /** Undefined unless every word is known. */
-function wordCodes(text: string): readonly number[] | undefined {
+function wordCodes(words: readonly unknown[]): readonly number[] | undefined {
   const codes: number[] = [];
-  for (const word of text.split(" ")) {
+  for (const word of words) {
     const code = CODE_BY_WORD.get(word);
     if (code === undefined || codes.length === WORDS_MAX) return undefined;
     codes.push(code);

@@ -1,6 +1,6 @@
 /**
  * Refresh families in Redis. A family is one string: how many spends it remembers, its generation, the times of the spends,
- * then the payload, packed; about 360 bytes of memory for a usual sign-in, however often it rotates.
+ * then the payload, packed; about 300 bytes of memory for a usual sign-in, however often it rotates.
  */
 import type { Result } from "ioredis";
 import type { Family, FamilyStore, Standing } from "./grants.ts";
@@ -12,9 +12,9 @@ import type { RedisConnection } from "./grants-redis-connection.ts";
 const FAMILY = ".f";
 /** One byte counts the spends, four hold the generation. */
 const HEAD_BYTES = 5;
-/** The latest spend in milliseconds since 1970; each older one as its distance to the next younger, at most 4.6 hours: far beyond any window. */
+/** The latest spend in milliseconds since 1970; each older one as its distance to the next younger, at most 65 s: only those inside a window are kept, and none is longer than a minute. */
 const LATEST_BYTES = 6;
-const DISTANCE_BYTES = 3;
+const DISTANCE_BYTES = 2;
 const GENERATION_MAX = 0xffff_ffff;
 
 /** How long the part before the payload is. */

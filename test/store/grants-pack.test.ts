@@ -5,7 +5,21 @@ import { pack, unpack } from "../../src/store/grants-pack.ts";
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_ é漢\u0000\ud800"\\';
 const BASE64URL_CHARACTERS = 64;
-const NAMES = ["scope", "nonce", "claims", "sid", "exp", "accountId", "__proto__", "constructor", "", "é", "a b"];
+const NAMES = [
+  "scope",
+  "nonce",
+  "amr",
+  "sid",
+  "iat",
+  "exp",
+  "iiat",
+  "accountId",
+  "__proto__",
+  "constructor",
+  "",
+  "é",
+  "a b",
+];
 const UUID = "0f8fad5b-d9cb-469f-a165-70867728950e";
 
 test("every JSON object comes back as JSON would give it", () => {
@@ -25,6 +39,10 @@ test("every JSON object comes back as JSON would give it", () => {
     () => ({ [text(2)]: text(9) }),
     () => "openid email",
     () => "openid  email",
+    () => ["pwd", "otp"],
+    () => ["pwd otp"],
+    () => [],
+    () => 1_700_000_000 + random(2 ** 25) - 2 ** 24,
     () => UUID,
     () => UUID.toUpperCase(),
   ];

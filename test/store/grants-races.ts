@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { createLog } from "../../src/log.ts";
 import { randomText } from "../../src/secrets.ts";
 import { type DbConnection, openDb } from "../../src/store/db.ts";
-import { type Family, type GrantStore, type RevocationSource, standing } from "../../src/store/grants.ts";
+import { type Family, type GrantStore, type Links, type RevocationSource, standing } from "../../src/store/grants.ts";
 import { openPostgresGrants } from "../../src/store/grants-postgres.ts";
 import { openRedisGrants } from "../../src/store/grants-redis.ts";
 import { LOADER } from "../ladder.ts";
@@ -41,24 +41,37 @@ interface Race {
   attempt(store: GrantStore, id: string): Promise<boolean>;
 }
 
+/** A record that is used up by a mark. */
+function consumed(name: string, model: string, links: (id: string) => Links = () => ({})): Race {
+  return {
+    name,
+    prepare: (store, id) => store.put(model, id, { scope: "openid" }, TTL_SECONDS, links(id)),
+    attempt: async (store, id) => (await store.consume(model, id)) === "won",
+  };
+}
+
+/** An id that is good once: whoever comes first has it. */
+function claimed(name: string): Race {
+  return {
+    name,
+    prepare: async () => undefined,
+    attempt: (store, id) => store.claim(name, id, TTL_SECONDS),
+  };
+}
+
 export const RACES: readonly Race[] = [
+  consumed("authorization code", "AuthorizationCode"),
+  consumed("pushed request", "PushedAuthorizationRequest"),
+  consumed("device code", "DeviceCode", (id) => ({ userCode: id.slice(0, 8) })),
   {
-    name: "consume",
-    prepare: (store, id) => store.put("AuthorizationCode", id, { scope: "openid" }, TTL_SECONDS),
-    attempt: async (store, id) => (await store.consume("AuthorizationCode", id)) === "won",
-  },
-  {
-    name: "take",
+    name: "interaction",
     prepare: (store, id) => store.put("Interaction", id, { prompt: "login" }, TTL_SECONDS),
     attempt: async (store, id) => (await store.take("Interaction", id)) !== undefined,
   },
+  claimed("assertion"),
+  claimed("DPoP proof"),
   {
-    name: "claim",
-    prepare: async () => undefined,
-    attempt: (store, id) => store.claim("assertion", id, TTL_SECONDS),
-  },
-  {
-    name: "spend",
+    name: "refresh token",
     prepare: (store, id) => store.families.start(id, { clientId: "app" }, TTL_SECONDS),
     attempt: async (store, id) =>
       (await store.families.spend(id, 0, { nowMs: Date.now(), windowMs: WINDOW_MS })) === "current",

@@ -5,6 +5,8 @@ import { atEnd, freePort, ownRedis } from "../support.ts";
 
 const SLOTS = 16_384;
 const NODES = 3;
+/** A master that is silent for so long is taken for gone. */
+const NODE_TIMEOUT_MS = 1500;
 /** Longer than any pause between two attempts to connect, on a machine that is busy. */
 const RECOVERY_MS = 8000;
 
@@ -16,18 +18,43 @@ export const admin = (url: string): Redis => {
   return client;
 };
 
-/** Three nodes of the same binary, a third of the slots each. */
-export async function startCluster(): Promise<readonly string[]> {
+/** Three nodes of the same binary, a third of the slots each; with replicas, each has one that takes its place soon after it is gone. */
+export async function startCluster({ hasReplicas = false } = {}): Promise<readonly string[]> {
   const urls: string[] = [];
-  for (let node = 0; node < NODES; node += 1) {
-    const options = ["--cluster-enabled", "yes", "--cluster-port", String(await freePort()), "--databases", "1"];
-    const url = (await ownRedis([...options, "--cluster-require-full-coverage", "no"]))?.url;
-    if (url === undefined) throw new Error("Redis was there a moment ago");
-    urls.push(url);
+  for (let node = 0; node < (hasReplicas ? 2 * NODES : NODES); node += 1) urls.push(await startNode(hasReplicas));
+  const masters = await join(urls, NODES);
+  if (hasReplicas) await replicate(urls.map(admin), NODES);
+  return masters;
+}
+
+async function startNode(isMissedSoon: boolean): Promise<string> {
+  const options = ["--cluster-enabled", "yes", "--cluster-port", String(await freePort()), "--databases", "1"];
+  const soon = isMissedSoon ? ["--cluster-node-timeout", String(NODE_TIMEOUT_MS)] : [];
+  const url = (await ownRedis([...options, ...soon, "--cluster-require-full-coverage", "no"]))?.url;
+  if (url === undefined) throw new Error("Redis was there a moment ago");
+  return url;
+}
+
+/** The later half becomes the replicas of the first one. */
+async function replicate(nodes: readonly Redis[], masters: number): Promise<void> {
+  const ids = await Promise.all(
+    nodes.slice(0, masters).map(async (node) => String(await node.call("CLUSTER", "MYID"))),
+  );
+  for (const [index, node] of nodes.slice(masters).entries()) {
+    // It must have heard of its master first.
+    await until(async () => (await node.call("CLUSTER", "REPLICATE", ids[index] ?? "").catch(() => "")) === "OK");
   }
+  await until(async () => {
+    const infos = await Promise.all(nodes.slice(masters).map((node) => node.info("replication")));
+    return infos.every((info) => info.includes("master_link_status:up"));
+  });
+}
+
+/** Makes one cluster of them; the slots are the first ones'. */
+async function join(urls: readonly string[], masters: number): Promise<readonly string[]> {
   const nodes = urls.map(admin);
-  for (const [index, node] of nodes.entries()) {
-    const [from, to] = [index, index + 1].map((share) => Math.floor((SLOTS * share) / NODES));
+  for (const [index, node] of nodes.slice(0, masters).entries()) {
+    const [from, to] = [index, index + 1].map((share) => Math.floor((SLOTS * share) / masters));
     await node.cluster("ADDSLOTSRANGE", from ?? 0, (to ?? 0) - 1);
   }
   for (const [index, url] of urls.entries()) {
@@ -37,10 +64,10 @@ export async function startCluster(): Promise<readonly string[]> {
   await until(async () => {
     const infos = await Promise.all(nodes.map((node) => node.cluster("INFO")));
     // Without full coverage a node calls itself ok before it has heard who serves the other slots.
-    const known = ["cluster_state:ok", `cluster_slots_ok:${SLOTS}`, `cluster_known_nodes:${NODES}`];
+    const known = ["cluster_state:ok", `cluster_slots_ok:${SLOTS}`, `cluster_known_nodes:${urls.length}`];
     return infos.every((info) => known.every((line) => info.includes(line)));
   });
-  return urls;
+  return urls.slice(0, masters);
 }
 
 /** Waits for a condition; what it waits for must come in this time. */
