@@ -1,9 +1,12 @@
-/** Redis refuses, hangs, is slow, may evict, comes late, is killed and comes back: what clients see, how soon, and that all comes back by itself. */
+/** Redis refuses, hangs, is slow, full, a replica, cut off, may evict, comes late, is killed and comes back: what clients see, how soon, and that all comes back by itself. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { Redis } from "ioredis";
 import { CHECKOUT, nodeArgs } from "../ladder.ts";
+import { startCluster } from "../store/redis-cluster.ts";
 import { type Answer, cookieJarClient, eventually, startSignet, testDatabase, withoutRedis } from "../support.ts";
 import {
   askAll,
@@ -11,23 +14,34 @@ import {
   backAfter,
   basic,
   environmentOn,
+  fillDisk,
   isFine,
   isRetryLater,
   isRetryPage,
   machineToken,
+  type OwnRedis,
   openSignIn,
   ownRedisVictim,
   type Probe,
   redirectsUnavailable,
+  startLink,
 } from "./faults.ts";
 import { CALLBACK, EMAIL, furnish, type Journey, PASSWORD, signIn, tokensOf } from "./journey.ts";
 
 const ANSWER_MS = 1000;
 const BACK_MS = 2000;
+/** A server that is a replica now is given up and looked for again; a full disk is tried each second. */
+const FAILOVER_MS = 5000;
+const UNREADY_MS = 3000;
+const DISK_MS = 10_000;
+const CLUSTER_MS = 15_000;
+const FAMILIES = 8;
+const CLUSTER_WORDS = /MOVED|ASK |CROSSSLOT|CLUSTERDOWN|TRYAGAIN/;
+/** Of the disk that Redis has: enough for its log, and soon full. */
+const DISK_MB = 24;
+const isRoot = process.getuid?.() === 0;
 const skip = await withoutRedis();
 const html = { accept: "text/html" };
-
-type Victim = NonNullable<Awaited<ReturnType<typeof ownRedisVictim>>>;
 
 const opened = skip === false ? open() : undefined;
 afterEach(async () => {
@@ -37,16 +51,18 @@ afterEach(async () => {
   await redis?.start();
 });
 
-async function open(): Promise<{ redis: Victim; journey: Journey }> {
+async function open(): Promise<{ redis: OwnRedis; journey: Journey }> {
   // As decision 7 and the checklist ask for it: what was acknowledged is in the file.
-  const redis = await ownRedisVictim(["--appendonly", "yes", "--appendfsync", "everysec"]);
+  const redis = await ownRedisVictim(["--appendonly", "yes", "--appendfsync", "everysec"], {
+    ...(isRoot ? { diskMb: DISK_MB } : {}),
+  });
   if (redis === undefined) throw new Error("no binary of Redis to hurt");
   const { url } = await testDatabase();
   const env = await environmentOn({ DATABASE_URL: url, REDIS_URL: redis.url });
   return { redis, journey: await furnish(await startSignet({ engine: "redis", beside: { env }, env })) };
 }
 
-async function ready(): Promise<{ redis: Victim; journey: Journey }> {
+async function ready(): Promise<{ redis: OwnRedis; journey: Journey }> {
   if (opened === undefined) throw new Error("skipped");
   return opened;
 }
@@ -74,7 +90,7 @@ async function prepare(journey: Journey) {
     check,
   });
   const grant = { grant_type: "authorization_code", code, redirect_uri: CALLBACK, code_verifier: waiting.verifier };
-  const asRefresh = { grant_type: "refresh_token", refresh_token: tokens.refresh_token ?? "" };
+  const asRefresh = asToken(tokens.refresh_token ?? "");
   const refresh = () => at.post("/token", asRefresh, basic(web));
   const introspect = () => at.post("/introspect", { token: tokens.access_token }, basic(web));
   const revoke = () => at.post("/revoke", { token: tokens.access_token }, basic(web));
@@ -109,6 +125,10 @@ async function prepare(journey: Journey) {
       ),
     ],
   };
+}
+
+function asToken(token: string) {
+  return { grant_type: "refresh_token", refresh_token: token };
 }
 
 /** What was answered 503 has not half happened: the revocation is repeated, the code may still be used. */
@@ -156,6 +176,177 @@ test("Redis is slow: everything is answered all the same (T-REL-3)", { skip }, a
   const fine = named.map((probe) => ({ ...probe, check: isFine }));
   await askAll("redis pauses 300 ms", fine, { boundMs: ANSWER_MS, control: prepared.control });
   admin.disconnect();
+});
+
+/** What reads is answered, what writes is told to come again; the rest knows nothing of it. */
+function asWhereNothingIsWritten(probes: readonly Probe[]): readonly Probe[] {
+  const reads = [
+    "userinfo",
+    "introspect",
+    "introspect, JWT",
+    "jwks",
+    "discovery",
+    "health/live",
+    "token, client credentials",
+  ];
+  const writes = ["token, refresh", "token, code", "revoke", "revoke, JWT", "sign-in form"];
+  return probes
+    .filter(({ name }) => [...reads, ...writes].includes(name))
+    .map((probe) => (reads.includes(probe.name) ? { ...probe, check: isFine } : probe));
+}
+
+test("Redis is full: what writes is 503, what reads is answered, and as soon as there is room all goes on (T-REL-6)", {
+  skip,
+}, async () => {
+  const { redis, journey } = await ready();
+  const prepared = await prepare(journey);
+  const admin = new Redis(redis.url);
+  try {
+    await admin.config("SET", "maxmemory", "1mb");
+    const probes = asWhereNothingIsWritten(prepared.probes);
+    await askAll("redis is full", probes, { boundMs: ANSWER_MS, control: prepared.control });
+    await askAll("redis is still full", probes, { boundMs: ANSWER_MS, control: prepared.control });
+  } finally {
+    await admin.config("SET", "maxmemory", "0");
+    admin.disconnect();
+  }
+  await allIsWell(journey, prepared);
+  await backAfter("code", BACK_MS, prepared.redeem);
+});
+
+test("Redis became a replica: 503 within a second where something is written, and nothing that was revoked revives (T-REL-4)", {
+  skip,
+}, async () => {
+  const { redis, journey } = await ready();
+  const prepared = await prepare(journey);
+  const dead = await prepare(journey);
+  assert.equal((await dead.revoke()).status, 200);
+  const admin = new Redis(redis.url);
+  const writes = ["token, refresh", "token, code", "revoke", "revoke, JWT", "sign-in form"];
+  const named = prepared.probes.filter(({ name }) => [...writes, "jwks", "token, client credentials"].includes(name));
+  try {
+    // Its master is nobody, so what it holds stays as it is.
+    await admin.call("replicaof", "127.0.0.1", "1");
+    await askAll("redis is a replica", named, { boundMs: ANSWER_MS, control: prepared.control });
+    const answer = await dead.introspect();
+    assert.ok(answer.status === 503 || answer.json()["active"] === false, `${answer.status} ${answer.text}`);
+  } finally {
+    await admin.call("replicaof", "no", "one");
+    admin.disconnect();
+  }
+  await backAfter("refresh", FAILOVER_MS, prepared.refresh);
+  assert.equal((await dead.introspect()).json()["active"], false);
+  await allIsWell(journey, prepared);
+});
+
+test("a process that is cut off from Redis is unready within three seconds, the one beside it goes on, and it comes back (T-REL-35)", {
+  skip,
+}, async () => {
+  const { redis, journey } = await ready();
+  const link = await startLink(redis.port);
+  const other = await startSignet({ engine: "redis", beside: { env: journey.env }, env: { REDIS_URL: link.url } });
+  const prepared = await prepare(journey);
+  const at = other.client();
+  const refresh = (token: string) =>
+    at.post("/token", { grant_type: "refresh_token", refresh_token: token }, basic(journey.web));
+  assert.equal((await at.get("/health/ready")).status, 200);
+  link.cut();
+  const began = performance.now();
+  await eventually(async () => (await at.get("/health/ready")).status === 503, UNREADY_MS);
+  console.log(
+    `#   cut off from Redis: unready after ${Math.round(performance.now() - began)} ms (bound ${UNREADY_MS} ms)`,
+  );
+  const token = String((await prepared.refresh()).json()["refresh_token"]);
+  const probes: Probe[] = [
+    { name: "refresh, cut off", ask: () => refresh(token), check: isRetryLater },
+    { name: "jwks, cut off", ask: () => at.get("/jwks"), check: isFine },
+    { name: "introspect, beside it", ask: prepared.introspect, check: isFine },
+    { name: "ready, beside it", ask: () => journey.client().get("/health/ready"), check: isFine },
+  ];
+  await askAll("one process is cut off", probes, { boundMs: ANSWER_MS, control: prepared.control });
+  link.mend();
+  await backAfter("readiness", BACK_MS, () => at.get("/health/ready"));
+  await backAfter("refresh", BACK_MS, () => refresh(token));
+  await other.close();
+});
+
+test("the disk of Redis is full: what writes is 503, nothing acknowledged is lost, and with room all goes on (T-REL-20)", {
+  skip: skip === false && !isRoot ? "only root mounts a disk of its own" : skip,
+}, async () => {
+  const { redis, journey } = await ready();
+  const prepared = await prepare(journey);
+  const fill = join(redis.folder, "filler");
+  let token = String((await prepared.refresh()).json()["refresh_token"]);
+  const refresh = () => journey.client().post("/token", { ...asToken(token) }, basic(journey.web));
+  await fillDisk(fill);
+  try {
+    // The log is written each second: what fits into its last page is still taken.
+    await eventually(async () => {
+      const answer = await refresh();
+      if (answer.status === 200) token = String(answer.json()["refresh_token"]);
+      return answer.status === 503;
+    }, DISK_MS);
+    const probes = asWhereNothingIsWritten(prepared.probes).filter(({ name }) => name !== "token, refresh");
+    const asked = [...probes, { name: "token, refresh", ask: refresh, check: isRetryLater }];
+    await askAll("the disk of redis is full", asked, { boundMs: ANSWER_MS, control: prepared.control });
+  } finally {
+    await rm(fill);
+  }
+  await backAfter("refresh", FAILOVER_MS, refresh);
+  await redis.kill();
+  await redis.start();
+  await backAfter("introspect after a restart from the log", FAILOVER_MS, prepared.introspect);
+  await allIsWell(journey, { ...prepared, refresh });
+});
+
+test("a cluster loses a master: 503 until a replica took its place, no word of the cluster in an answer, nothing revoked revives (T-REL-38)", {
+  skip,
+}, async () => {
+  const masters = await startCluster({ hasReplicas: true });
+  const { url } = await testDatabase();
+  const env = await environmentOn({ DATABASE_URL: url, REDIS_URL: masters.join(",") });
+  const journey = await furnish(await startSignet({ engine: "redis", beside: { env }, env }));
+  const registered = { client_type: "web", client_name: "Spread", redirect_uris: [CALLBACK], refresh_window: 60 };
+  const client = await journey.register(registered);
+  const config = await journey.party(client);
+  const offline = { scope: "openid offline_access", parameters: { prompt: "consent" } };
+  const [at, browser] = [journey.client(), journey.client()];
+  const revoked = String((await tokensOf(journey.client(), config, offline)).access_token);
+  const families: string[] = [];
+  // One key each: some of them lie at the master that goes.
+  while (families.length < FAMILIES) families.push(String((await tokensOf(browser, config, offline)).refresh_token));
+  assert.equal((await at.post("/revoke", { token: revoked }, basic(client))).status, 200);
+  const node = new Redis(masters[0] ?? "");
+  const pid = Number(/process_id:(\d+)/.exec(await node.info("server"))?.[1]);
+  // What was acknowledged less than a moment ago may be lost with it.
+  await node.wait(1, ANSWER_MS);
+  node.disconnect();
+  process.kill(pid, "SIGKILL");
+  const began = performance.now();
+  const seen = new Map<number, number>();
+  const wrong: string[] = [];
+  const ask = async (): Promise<boolean> => {
+    const answers: Answer[] = [];
+    for (const [index, token] of families.entries()) {
+      const answer = await at.post("/token", asToken(token), basic(client));
+      if (answer.status === 200) families[index] = String(answer.json()["refresh_token"]);
+      answers.push(answer);
+    }
+    const dead = await at.post("/introspect", { token: revoked }, basic(client));
+    if (dead.status === 200 && dead.json()["active"] !== false) wrong.push("what was revoked is active");
+    for (const { status, text } of [...answers, dead]) {
+      seen.set(status, (seen.get(status) ?? 0) + 1);
+      const isTold = status === 503 && text.includes("temporarily_unavailable");
+      if (!(status === 200 || isTold) || CLUSTER_WORDS.test(text)) wrong.push(`${status} ${text}`);
+    }
+    return [...answers, dead].every(({ status }) => status === 200);
+  };
+  await eventually(ask, CLUSTER_MS).finally(() => assert.deepEqual(wrong, []));
+  console.log(`# a master was killed: ${[...seen].map(([status, count]) => `${count} times ${status}`).join(", ")}`);
+  console.log(`#   all back after ${Math.round(performance.now() - began)} ms (bound ${CLUSTER_MS} ms)`);
+  assert.ok((seen.get(503) ?? 0) > 0, "nothing that was asked lay at the master that was killed");
+  assert.equal(await ask(), true);
+  assert.deepEqual(wrong, []);
 });
 
 test("a Redis that may evict makes the server unready and is logged; production refuses to start on it (T-REL-7)", {

@@ -1,7 +1,8 @@
 /** Faults: a Postgres and a Redis of a test's own that it may kill, stop and start again, and what clients see meanwhile, with the time it took. */
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
+import { chmod, mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -39,9 +40,9 @@ export interface OwnPostgres extends Victim {
 export async function ownPostgres(): Promise<OwnPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), "signet-test-fault-"));
   await chmod(dataDir, 0o711);
-  const open = (): Promise<EmbeddedPostgres> =>
+  const begin = (): Promise<EmbeddedPostgres> =>
     openEmbeddedPostgres({ dataDir, checkoutDir: CHECKOUT, log: quiet, durable: true, supervise: false });
-  let current = await open();
+  let current = await begin();
   const { host, port, user, password, database } = current.connection;
   const place = current.place;
   const postmaster = async (): Promise<number> =>
@@ -67,7 +68,7 @@ export async function ownPostgres(): Promise<OwnPostgres> {
       if (current.isRunning()) return;
       // What it still holds would keep this process from ending.
       await current.close();
-      current = await open();
+      current = await begin();
     },
   };
   atEnd(async () => {
@@ -79,14 +80,24 @@ export async function ownPostgres(): Promise<OwnPostgres> {
   return victim;
 }
 
-/** A Redis of this file's own, on one port and one folder whatever happens to it; undefined where no binary is found. */
-export async function ownRedisVictim(args: readonly string[] = []): Promise<(Victim & { port: number }) | undefined> {
+export interface OwnRedis extends Victim {
+  readonly port: number;
+  readonly folder: string;
+}
+
+/** A Redis of this file's own, on one port and one folder whatever happens to it; undefined where no binary is found. With `diskMb`, which takes root, the folder is a disk of its own. */
+export async function ownRedisVictim(
+  args: readonly string[] = [],
+  { diskMb }: { diskMb?: number } = {},
+): Promise<OwnRedis | undefined> {
   const found = await redisBinary();
   if (found === undefined) return undefined;
   const [folder, port] = [await mkdtemp(join(tmpdir(), "signet-test-fault-redis-")), await freePort()];
+  if (diskMb !== undefined) await run("mount", ["-t", "tmpfs", "-o", `size=${diskMb}m`, "tmpfs", folder]);
   let pid = 0;
-  const victim: Victim & { port: number } = {
+  const victim: OwnRedis = {
     port,
+    folder,
     url: `redis://127.0.0.1:${port}/0`,
     async kill() {
       send(pid, "SIGKILL");
@@ -109,9 +120,68 @@ export async function ownRedisVictim(args: readonly string[] = []): Promise<(Vic
   await victim.start();
   atEnd(async () => {
     send(pid, "SIGKILL");
+    if (diskMb !== undefined) {
+      await eventually(() => !send(pid, 0), 5000);
+      await run("umount", [folder]);
+    }
     await rm(folder, { recursive: true, force: true });
   });
   return victim;
+}
+
+/** A file that takes all the room there is. */
+export async function fillDisk(path: string): Promise<void> {
+  const file = await open(path, "w");
+  const block = Buffer.alloc(64 * 1024);
+  try {
+    for (let size = block.length; size >= 1; ) {
+      try {
+        await file.write(block.subarray(0, size));
+      } catch (error) {
+        assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
+        size = Math.floor(size / 2);
+      }
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** A way to a port of this machine that can be cut: then no byte passes, in connections that stand and in new ones, and nobody is told. */
+export async function startLink(port: number): Promise<{ url: string; cut(): void; mend(): void }> {
+  let isCut = false;
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect({ port, host: "127.0.0.1" });
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(from);
+      from.on("data", (chunk) => void (isCut ? undefined : to.write(chunk)));
+      from.on("error", () => to.destroy());
+      from.on("close", () => {
+        sockets.delete(from);
+        to.destroy();
+      });
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  atEnd(async () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return {
+    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}/0`,
+    cut: () => {
+      isCut = true;
+    },
+    // What was lost on the way is lost: those connections are of no use any more.
+    mend: () => {
+      isCut = false;
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }
 
 async function ping(port: number): Promise<boolean> {

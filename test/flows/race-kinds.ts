@@ -1,6 +1,8 @@
 /** The races: what happens once, or to all alike, when many requests ask at one moment. A kind prepares once and then runs any number of rounds. */
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { AppError } from "../../src/errors.ts";
+import { makeLink } from "../../src/users/link.ts";
+import { form } from "../support.ts";
 import { API, CALLBACK, EMAIL } from "./journey.ts";
 import { CONSENT_RACES } from "./race-consents.ts";
 import {
@@ -20,6 +22,7 @@ import {
 import {
   BY,
   codeFields,
+  cookiesFor,
   formShot,
   type Ground,
   nextAddress,
@@ -167,6 +170,27 @@ export const RACES: readonly Race[] = [
           else if (reply.status !== 200) problem(tally, `the revocation: ${told(reply)}`);
         }
         await expectDead(tally, ground, client, first);
+      };
+    },
+  },
+  {
+    name: "link in a mail",
+    demand: "T-RACE-8",
+    catchesNaive: false,
+    async prepare(ground, parallel) {
+      const { app } = ground;
+      const domain = `${ground.name.replaceAll(" ", "-")}.example`;
+      const user = await app.users.create({ email: `links@${domain}` }, BY);
+      let number = 0;
+      return async (tally) => {
+        number += 1;
+        const link = { kind: "email_change", userId: user.id, email: `links-${number}@${domain}` } as const;
+        const path = `/account/email/confirm/${await app.db.transaction((tx) => makeLink(tx, link))}`;
+        const browser = ground.browser();
+        const fields = form((await browser.get(path, { "x-forwarded-for": nextAddress() })).text, "csrf").fields;
+        const headers = { origin: ground.issuer, cookie: cookiesFor(browser, path) };
+        const shots = times(ground, parallel, () => formShot(path, fields, headers));
+        expectOne(tally, await fire(tally, ground, shots), { status: 404 });
       };
     },
   },

@@ -38,7 +38,7 @@ export async function fire(
 }
 
 /** One 200, and every other answer is the protocol's own refusal. */
-export function expectOne(tally: Tally, replies: readonly Reply[], refusal: { status: number; error: string }): void {
+export function expectOne(tally: Tally, replies: readonly Reply[], refusal: { status: number; error?: string }): void {
   const won = replies.filter(({ status }) => status === 200);
   if (won.length > 1) doubleSpend(tally, `${won.length} of ${replies.length} succeeded`, won.length - 1);
   if (won.length === 0) falseLogout(tally, `nobody succeeded: ${replies.map(told).join("; ")}`);

@@ -16,6 +16,21 @@ const DAY = 86_400;
 const OTHER_EMAIL = "mallory@lindqvist.example";
 const OFFLINE = { scope: "openid offline_access", parameters: { prompt: "consent" } };
 
+/** Whatever the type, a refresh token ends after this rest; and by its type at this age. */
+const IDLE_DAYS = 14;
+interface Family {
+  readonly type: string;
+  readonly config: openid.Configuration;
+  /** One that is let alone, and one that is used all the time. */
+  resting: string;
+  aging: string;
+}
+const LIMITS = [
+  { type: "web", redirectUri: CALLBACK, absoluteDays: 90 },
+  { type: "spa", redirectUri: "https://spa.example/cb", absoluteDays: 30 },
+  { type: "native", redirectUri: "com.example.pocket:/cb", absoluteDays: 90 },
+];
+
 /** Forward only, over all tests of the file: servers live on while it moves. */
 let shifted = 0;
 function pass(seconds: number): void {
@@ -280,5 +295,66 @@ for (const { engine, skip } of await engines()) {
       assert.equal(late.status, 404, `${what}, with the form that was open`);
     }
     assert.equal((await service.users.find(other))?.email, moved);
+  });
+
+  test(`a refresh token ends by rest and by age, each at the limit of its type of client and not before (${engine})`, {
+    skip,
+  }, async () => {
+    const home = await opened();
+    const browser = home.client();
+    const families: Family[] = [];
+    for (const { type, redirectUri } of LIMITS) {
+      const client = await home.register({
+        client_type: type,
+        client_name: `By ${type}`,
+        redirect_uris: [redirectUri],
+      });
+      const config = await home.party(client);
+      // Two sign-ins at each app: one rests, the other is used all the time and only grows old.
+      const resting = await tokensOf(browser, config, { ...OFFLINE, redirectUri });
+      const aging = await tokensOf(browser, config, { ...OFFLINE, redirectUri });
+      families.push({
+        type,
+        config,
+        resting: String(resting.refresh_token),
+        aging: String(aging.refresh_token),
+      });
+    }
+    const began = shifted;
+    const at = (days: number, minutes = 0): void => pass(began + days * DAY + minutes * MINUTE - shifted);
+    const use = async (which: "resting" | "aging"): Promise<readonly string[]> => {
+      const alive: string[] = [];
+      for (const family of families) {
+        const next = await openid.refreshTokenGrant(family.config, family[which]).catch((error: unknown) => {
+          assert.equal((error as { error?: string }).error, "invalid_grant", `${family.type}: ${error}`);
+          return undefined;
+        });
+        if (next === undefined) continue;
+        family[which] = String(next.refresh_token);
+        alive.push(family.type);
+      }
+      return alive;
+    };
+    const all = LIMITS.map(({ type }) => type);
+    at(13);
+    assert.deepEqual(await use("aging"), all);
+    at(IDLE_DAYS, -1);
+    assert.deepEqual(await use("resting"), all, "a minute before the idle limit");
+    at(26);
+    assert.deepEqual(await use("aging"), all);
+    at(2 * IDLE_DAYS, 1);
+    assert.deepEqual(await use("resting"), [], "a minute or two after it");
+    for (const days of [30, 43, 56, 69, 82, 90]) {
+      at(days, -1);
+      assert.deepEqual(
+        await use("aging"),
+        LIMITS.flatMap((one) => (one.absoluteDays >= days ? one.type : [])),
+      );
+      at(days, 1);
+      assert.deepEqual(
+        await use("aging"),
+        LIMITS.flatMap((one) => (one.absoluteDays > days ? one.type : [])),
+      );
+    }
   });
 }
