@@ -37,7 +37,7 @@ const LANES_MAX = 4;
 const PHC = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/;
 
 /** Loading Node, the loader and argon2 takes 0.2 to 0.5 s; a child of low priority on a busy machine needs many times that. */
-const START_MS = 30_000;
+const START_MS = 90_000;
 /** Measured between 5 and 19: at 19 a saturated token path starves sign-in, at 5 token signing feels the hashes. */
 const NICENESS = 5;
 /** `nice` gives the whole process its priority; setPriority moves one thread on Linux, and the pool's threads are others. */
