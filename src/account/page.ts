@@ -57,6 +57,8 @@ export interface AccountParts {
 
 /** What changes who can get in wants a sign-in of the last five minutes (T-SESS-9). */
 const FRESH_SECONDS = 300;
+/** Links of mails; what answers their form is shown at the same address. */
+const SECRET_ADDRESS = /^\/(recover|not-me|sign-up|account\/email\/confirm)\/[^/]{43}$/;
 /** Longer than any field that could be right. */
 const FIELD_BYTES_MAX = 4096;
 
@@ -128,7 +130,11 @@ export function showPage(ctx: Context, parts: AccountParts, page: Page, signedIn
   const texts = textsOf(ctx, parts, signedIn);
   parts.views.show(ctx, texts, {
     ...page,
-    locals: { languages: languageLinks(ctx, parts.catalogues, texts), ...page.locals },
+    locals: {
+      languages: languageLinks(ctx, parts.catalogues, texts),
+      isSecretAddress: SECRET_ADDRESS.test(ctx.path),
+      ...page.locals,
+    },
   });
 }
 

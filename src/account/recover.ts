@@ -28,7 +28,7 @@ export function recoverRoutes(router: Router, parts: AccountParts): void {
     if ((await parts.recoveries.findNotice(tokenOf(ctx))) === undefined) throw new AppError("link_gone");
     showPage(ctx, parts, {
       view: "account/not-me",
-      locals: { csrf: openToken(ctx, parts), action: ctx.path, isSecretAddress: true },
+      locals: { csrf: openToken(ctx, parts), action: ctx.path },
     });
   });
   router.post("/not-me/:token", async (ctx) => {
@@ -96,7 +96,6 @@ function showReset(ctx: Context, parts: AccountParts, page: { email: string; err
     locals: {
       csrf: openToken(ctx, parts),
       action: ctx.path,
-      isSecretAddress: true,
       email: page.email,
       minimum: PASSWORD_CHARS_MIN,
       error: page.error === undefined ? undefined : texts.t(page.error, { count: PASSWORD_CHARS_MIN }),

@@ -50,7 +50,7 @@ export function securityRoutes(router: Router, parts: AccountParts): void {
     if (found === undefined) throw new AppError("link_gone");
     showPage(ctx, parts, {
       view: "account/email-confirm",
-      locals: { csrf: openToken(ctx, parts), action: ctx.path, isSecretAddress: true, email: found.email },
+      locals: { csrf: openToken(ctx, parts), action: ctx.path, email: found.email },
     });
   });
   router.post("/account/email/confirm/:token", async (ctx) => {

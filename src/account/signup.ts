@@ -129,7 +129,6 @@ function showLink(
     locals: {
       csrf: openToken(ctx, parts),
       action: ctx.path,
-      isSecretAddress: true,
       email: page.signUp.email,
       isOwn: page.isOwn || page.signUp.isProven,
       error: page.error,

@@ -38,7 +38,7 @@ async function draw(page: Page, name: string): Promise<void> {
   for (const [width, viewport] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {
     for (const colorScheme of ["light", "dark"] as const) {
       await page.setViewportSize(viewport);
-      await page.emulateMedia({ colorScheme });
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
       await page.screenshot({ path: join(pictures, `people-${name}-${width}-${colorScheme}.png`), fullPage: true });
     }
   }

@@ -149,8 +149,8 @@ test("in production the link works behind TLS and the page names the commands; w
   };
   const signet = await startSignet({ engine: "postgres", env });
   // The proxy ends TLS and speaks HTTP to us.
-  const browser = cookieJarClient("http://id.example.test", { connectTo: { host: "127.0.0.1", port } });
-  const headers = { "x-forwarded-proto": "https", origin: issuer };
+  const browser = cookieJarClient(`http://127.0.0.1:${port}`);
+  const headers = { host: "id.example.test", "x-forwarded-proto": "https", origin: issuer };
   const page = await browser.get(await linkOf(signet), headers);
   assert.equal(page.status, 200);
   const done = await browser.submit(page, OWNER, { match: 'name="token"', headers });
@@ -161,7 +161,7 @@ test("in production the link works behind TLS and the page names the commands; w
   // Walked by hand: the origin of the pages is the proxy's, the client's is ours.
   const follow = async (answer: Answer): Promise<Answer> => {
     let at = answer;
-    while (at.location !== undefined && new URL(at.location).host === "id.example.test")
+    while (at.location !== undefined)
       at = await browser.get(new URL(at.location).pathname + new URL(at.location).search, headers);
     return at;
   };
