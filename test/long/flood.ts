@@ -1,6 +1,6 @@
 /**
  * A flood of wrong passwords: 5,000 accounts from 5,000 addresses for a minute, more than can be hashed. Tokens are as fast as beside the
- * same flood that is refused before hashing, the event loop is free, and a person on a known device signs in. FLOOD_SECONDS shortens it.
+ * same flood that is refused before hashing, the event loop is free, and a person on a known device signs in. FLOOD_SECONDS and FLOOD_ACCOUNTS make it smaller.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -8,7 +8,7 @@ import { PASSWORD, title } from "../flows/journey.ts";
 import { type Answer, type Client, engines, type SpawnedSignet, spawnSignet, startSignet } from "../support.ts";
 
 const SECONDS = Number(process.env["FLOOD_SECONDS"] ?? "60");
-const ACCOUNTS = 5000;
+const ACCOUNTS = Number(process.env["FLOOD_ACCOUNTS"] ?? "5000");
 /** More at once than wait for a hash, so that the queue is full all the time. */
 const FLOODERS = 80;
 const TOKEN_PAUSE_MS = 20;
