@@ -1,8 +1,9 @@
 /** The hostile table: its groups, and how a group is run. */
-import { createSender, faultsOf, type Row } from "./hostile.ts";
+import { createSender, faultsOf, looseOf, type Row } from "./hostile.ts";
 import { authorizeRows, logoutRows, pkceRows, redirectRows } from "./hostile-authorize.ts";
 import type { Ground } from "./hostile-ground.ts";
 import { absentRows, documentRows, pageRows, rawRows } from "./hostile-pages.ts";
+import { peopleRows } from "./hostile-people.ts";
 import { assertionRows, authenticationRows, grantRows, introspectionRows, userinfoRows } from "./hostile-token.ts";
 
 export interface Group {
@@ -26,11 +27,15 @@ export const GROUPS: readonly Group[] = [
   { name: "discovery and JWKS", rows: documentRows },
   { name: "what is not there", rows: absentRows },
   { name: "pages and forms (T-REDIR-1, T-CONS-1)", rows: pageRows },
+  { name: "sign-up, recovery and account (T-REDIR-1)", rows: peopleRows },
   { name: "request line and headers (T-HOST-1, T-HOST-4)", rows: rawRows },
 ];
 
-/** Sends the group's rows one after another; a sentence for everything that is not as the row says. */
-export async function runGroup(group: Group, ground: Ground): Promise<{ count: number; faults: readonly string[] }> {
+/** Sends the group's rows one after another; a sentence for everything that is not as the row says, and one for each row that says too little. */
+export async function runGroup(
+  group: Group,
+  ground: Ground,
+): Promise<{ count: number; faults: readonly string[]; loose: readonly string[] }> {
   const rows = await group.rows(ground);
   const sender = createSender({ port: ground.journey.port, host: ground.host });
   const faults: string[] = [];
@@ -41,5 +46,6 @@ export async function runGroup(group: Group, ground: Ground): Promise<{ count: n
     for (const fault of faultsOf(row.expect, got)) faults.push(`${row.name}: ${fault}`);
   }
   sender.close();
-  return { count: rows.length, faults };
+  const loose = rows.flatMap((row) => looseOf(row).map((what) => `${row.name}: ${what}`));
+  return { count: rows.length, faults, loose };
 }

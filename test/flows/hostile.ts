@@ -30,7 +30,12 @@ export interface Row {
   readonly expect: Expected;
 }
 
-export interface Expected {
+/** One of these stands in every row: what is answered, not only with which status. */
+type Named = "error" | "page" | "location" | "back" | "body" | "isBare";
+/** A row that leaves open what is answered has to say so, and the table counts it: there is to be none. */
+export type Expected = Wanted & ({ [N in Named]: Required<Pick<Wanted, N>> }[Named] | { readonly isLoose: true });
+
+interface Wanted {
   readonly status: number;
   /** The JSON's `error`; null: JSON without one. */
   readonly error?: string | null;
@@ -52,6 +57,7 @@ export interface Expected {
   readonly body?: string | RegExp;
   /** Node answers before Signet sees the request: status and nothing else. */
   readonly isBare?: boolean;
+  readonly isLoose?: true;
 }
 
 export interface Got {
@@ -65,7 +71,7 @@ export interface Got {
 
 /** RFC 6749 section 5.2: JSON, never stored; a 401 says how to authenticate (RFC 9110 section 15.5.2). */
 export function json(status: number, error: string | null, headers: Expected["headers"] = {}): Expected {
-  return { status, error, headers: { "content-type": /^application\/json/, ...headers } };
+  return { status, error, headers: { "content-type": "application/json; charset=utf-8", ...headers } };
 }
 
 export function page(status: number, key: string, app?: string): Expected {
@@ -84,6 +90,16 @@ export function notAllowed(allow: string, isPage = false): Expected {
   return isPage
     ? { ...page(405, "error.method_not_allowed.title"), headers: { allow } }
     : json(405, "invalid_request", { allow });
+}
+
+/** What a row leaves open: all of it, or the ends of a pattern that stands for a whole value. Empty: exactly this and nothing else. */
+export function looseOf({ expect }: Row): readonly string[] {
+  const { isLoose, page: title, error, body, location, headers = {} } = expect;
+  // Where a page or an error is named, a pattern over the body is asked besides.
+  const whole = title === undefined && error === undefined ? [body] : [];
+  const patterns = [location, ...whole, ...Object.values(headers)].filter((value) => value instanceof RegExp);
+  const open = patterns.filter(({ source }) => !(source.startsWith("^") && source.endsWith("$")));
+  return [...(isLoose === true ? ["says itself that it is loose"] : []), ...open.map(String)];
 }
 
 // --- What every answer keeps -------------------------------------------------------------------------------------
