@@ -1,10 +1,22 @@
 /** `signet doctor`: looks at what usually goes wrong, and says for each finding the cause and what mends it. It changes nothing. */
 import { databaseStatus, openDatabase } from "./app.ts";
-import { now } from "./clock.ts";
 import { type CommandIo, type ExitCode, printJson, usage } from "./commands.ts";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { AppError } from "./errors.ts";
-import { createOutgoing } from "./http/outgoing.ts";
+import {
+  type Arrival,
+  arrivalFindings,
+  clockFinding,
+  cookieFindings,
+  cookieSettingFinding,
+  type Finding,
+  FORGED_ADDRESS,
+  postgresFindings,
+  redisFindings,
+} from "./findings.ts";
+import { newProbeWord, PROBE_HEADER } from "./http/arrivals.ts";
+import { ARRIVALS_PATH } from "./http/management.ts";
+import { createOutgoing, type Outgoing } from "./http/outgoing.ts";
 import { checkSealedKeys } from "./keys/administration.ts";
 import type { Log } from "./log.ts";
 import { lookAtMail } from "./mail/transport.ts";
@@ -14,22 +26,12 @@ import { readRedisFacts } from "./store/redis-facts.ts";
 import { openHasher } from "./users/hasher.ts";
 import { createVault } from "./vault.ts";
 
-interface Finding {
-  readonly check: string;
-  readonly level: "ok" | "warning" | "fault";
-  readonly cause: string;
-  readonly mend?: string;
-}
-
-const POSTGRES_MAJOR_MIN = 15;
-const REDIS_MAJOR_MIN = 7;
-/** Tokens are accepted with 15 s of tolerance; half of it is for the doctor to complain about. */
-const CLOCK_MS_MAX = 7000;
 /** argon2 compiled for this processor takes 9 ms, the package's own build 20 (measured). */
 const HASH_MS_MAX = 15;
 
 const HELP = `signet doctor [--live] [--json]
-  Looks at configuration, stores, keys, clocks and the way from outside, and says what to mend. Exit code 1 with a fault.
+  Looks at configuration, stores, keys, clocks, cookies and the way from outside, and says what to mend. Exit code 1 with a fault.
+  Run it where the server runs: only its management port tells how a request through the proxy arrived.
   --live   only asks the running server on this machine whether it lives: for container health checks
 `;
 
@@ -67,6 +69,23 @@ async function live(env: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
   return [{ check: "live", level: "fault", cause: `${url} does not answer`, mend: "start the server" }];
 }
 
+/** What a look at the settings and one question to each store can find, when the server starts: it is logged, and nobody waits for it. */
+export async function checkAtStart({ config, db, log }: { config: Config; db: Db; log: Log }): Promise<void> {
+  const found = [
+    cookieSettingFinding(config),
+    ...(await guarded("postgres", () => postgres(config, db))),
+    ...(await guarded("redis", () => redis(config))),
+  ];
+  for (const { check, level, cause, mend } of found) {
+    if (level === "ok") continue;
+    log[level === "fault" ? "error" : "warn"]("a check at the start found something", {
+      name: check,
+      reason: cause,
+      detail: mend,
+    });
+  }
+}
+
 /** Runs every check; one that fails is a finding and stops no other. */
 async function diagnose(env: NodeJS.ProcessEnv, log: Log): Promise<readonly Finding[]> {
   const findings: Finding[] = [nodeVersion()];
@@ -90,6 +109,7 @@ async function diagnose(env: NodeJS.ProcessEnv, log: Log): Promise<readonly Find
     level: "ok",
     cause: `${config.isProduction ? "production" : "development"}, issuer ${config.issuer}`,
   });
+  findings.push(cookieSettingFinding(config));
   findings.push(...(await withDatabase(config, log)));
   findings.push(...(await guarded("redis", () => redis(config))));
   findings.push(...(await guarded("mail", () => lookAtMail(config))));
@@ -129,32 +149,8 @@ async function withDatabase(config: Config, log: Log): Promise<readonly Finding[
 }
 
 async function postgres(config: Config, db: Db): Promise<readonly Finding[]> {
-  const facts = await readPostgresFacts(db);
-  const findings: Finding[] = [];
-  if (facts.major < POSTGRES_MAJOR_MIN) {
-    findings.push({
-      check: "postgres",
-      level: "fault",
-      cause: `Postgres ${facts.version} is older than ${POSTGRES_MAJOR_MIN}`,
-      mend: `upgrade it to ${POSTGRES_MAJOR_MIN} or newer`,
-    });
-  } else
-    findings.push({
-      check: "postgres",
-      level: "ok",
-      cause: `Postgres ${facts.version}${config.databaseUrl === undefined ? ", started by Signet" : ""}`,
-    });
-  if (config.isProduction && (facts.isSuperuser || facts.isOwner)) {
-    findings.push({
-      check: "postgres role",
-      level: "warning",
-      cause: facts.isSuperuser
-        ? "the role of DATABASE_URL is a superuser"
-        : "the role of DATABASE_URL owns the tables, so it could switch the audit trail's triggers off",
-      mend: "give the tables to another role, name that one in MIGRATION_DATABASE_URL, and grant this one select, insert, update and delete",
-    });
-  }
-  return [...findings, clock("clock of postgres", facts.clockMs)];
+  const { isProduction } = config;
+  return postgresFindings(await readPostgresFacts(db), { isProduction, isEmbedded: config.databaseUrl === undefined });
 }
 
 async function migrations(db: Db): Promise<readonly Finding[]> {
@@ -189,36 +185,7 @@ async function keys(config: Config, db: Db): Promise<readonly Finding[]> {
 async function redis(config: Config): Promise<readonly Finding[]> {
   if (config.redisUrls === undefined)
     return [{ check: "redis", level: "ok", cause: "not configured: what expires lives in Postgres" }];
-  const facts = await readRedisFacts(config.redisUrls);
-  const findings: Finding[] = [];
-  const isOld = Number(facts.version.split(".")[0]) < REDIS_MAJOR_MIN;
-  findings.push(
-    isOld
-      ? {
-          check: "redis",
-          level: "fault",
-          cause: `Redis ${facts.version} is older than ${REDIS_MAJOR_MIN}`,
-          mend: `upgrade it to ${REDIS_MAJOR_MIN} or newer`,
-        }
-      : { check: "redis", level: "ok", cause: `Redis ${facts.version}` },
-  );
-  if (facts.evictionPolicy !== "noeviction") {
-    findings.push({
-      check: "redis eviction",
-      level: "fault",
-      cause: `maxmemory-policy is ${facts.evictionPolicy}: under pressure live sign-ins vanish without a word`,
-      mend: "config set maxmemory-policy noeviction, and the same in redis.conf",
-    });
-  }
-  if (!facts.isAppendOnly) {
-    findings.push({
-      check: "redis persistence",
-      level: "warning",
-      cause: "appendonly is off: a restart of Redis signs everybody out",
-      mend: "set appendonly yes and appendfsync everysec",
-    });
-  }
-  return [...findings, clock("clock of redis", facts.clockMs)];
+  return redisFindings(await readRedisFacts(config.redisUrls));
 }
 
 async function hashing(log: Log): Promise<readonly Finding[]> {
@@ -273,15 +240,35 @@ async function issuer(config: Config): Promise<readonly Finding[]> {
       },
     ];
   }
-  return [{ check: "issuer", level: "ok", cause: `${url} answers as it should` }];
+  return [
+    { check: "issuer", level: "ok", cause: `${url} answers as it should` },
+    ...(await guarded("arrival", () => arrival(config, outgoing))),
+  ];
 }
 
-function clock(check: string, theirsMs: number): Finding {
-  const apartMs = Math.abs(now().getTime() - theirsMs);
-  const cause = `${Math.round(apartMs)} ms apart from this machine's`;
-  return apartMs <= CLOCK_MS_MAX
-    ? { check, level: "ok", cause }
-    : { check, level: "fault", cause, mend: "synchronise both clocks (NTP): tokens would be refused as not yet valid" };
+/** Opens a page on the way that browsers take, and asks the server on its management port how that request arrived. */
+async function arrival(config: Config, outgoing: Outgoing): Promise<readonly Finding[]> {
+  const word = newProbeWord();
+  const headers = new Headers({ [PROBE_HEADER]: word, "x-forwarded-for": FORGED_ADDRESS, accept: "text/html" });
+  // A language that is chosen is remembered in a cookie: the one page that sets one and keeps nothing.
+  const page = await outgoing.fetch(`${config.issuer}/account?ui_locales=en`, { headers });
+  const theirs = Date.parse(page.headers.get("date") ?? "");
+  const found = [
+    ...cookieFindings(page.headers.getSetCookie(), config.issuer),
+    ...(Number.isNaN(theirs) ? [] : [clockFinding("clock of the server", theirs)]),
+  ];
+  const host = ["0.0.0.0", "::"].includes(config.managementHost) ? "127.0.0.1" : config.managementHost;
+  const management = `http://${host}:${config.managementPort}${ARRIVALS_PATH}${word}`;
+  const told = await createOutgoing({ allow: [host], isDevelopment: true })
+    .fetch(management)
+    .catch(() => undefined);
+  if (told?.status === 200)
+    return [...found, ...arrivalFindings((await told.json()) as Arrival, config.issuer, config.trustProxy)];
+  const cause =
+    told === undefined
+      ? `the management port at ${host}:${config.managementPort} does not answer, so nobody tells how a request arrives`
+      : "the request did not reach this server: another instance answered, or the proxy drops headers that it does not know";
+  return [...found, { check: "arrival", level: "warning", cause, mend: "run the doctor where the server runs" }];
 }
 
 async function guarded(check: string, find: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> {

@@ -7,7 +7,9 @@ import { withBudget } from "./budget.ts";
 import { sleep } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { consoleRoutes } from "./console/routes.ts";
+import { checkAtStart } from "./doctor.ts";
 import { AppError } from "./errors.ts";
+import { type Arrivals, createArrivals } from "./http/arrivals.ts";
 import { documentsFirst } from "./http/documents.ts";
 import { errorBoundary } from "./http/errors.ts";
 import { securityHeaders } from "./http/headers.ts";
@@ -54,6 +56,7 @@ export interface RunningServer {
 interface Opening {
   service: Service | undefined;
   reason: string;
+  readonly arrivals: Arrivals;
 }
 
 /**
@@ -68,7 +71,8 @@ export async function startServer(config: Config, log: Log, stopping?: AbortSign
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.maxRequestsPerSocket = REQUESTS_PER_SOCKET_MAX;
   await listenOn(server, config.port, config.host);
-  const opening: Opening = { service: undefined, reason: "the server is starting" };
+  const arrivals = createArrivals();
+  const opening: Opening = { service: undefined, reason: "the server is starting", arrivals };
   const notYet = { name: "start", check: () => Promise.reject(new Error(opening.reason)) };
   const health = createHealth(() => opening.service?.checks ?? [notYet], log);
   let management: Server | undefined;
@@ -76,7 +80,8 @@ export async function startServer(config: Config, log: Log, stopping?: AbortSign
     management = await startManagement({ config, log, health, opening });
     const service = await openWithPatience({ config, log, opening, stopping });
     opening.service = service;
-    const listen = publicApp(service, health).callback();
+    void checkAtStart(service);
+    const listen = publicApp(service, health, arrivals).callback();
     handle = await documentsFirst(
       documentOptions(service, () => health.isDraining),
       listen,
@@ -103,7 +108,7 @@ export async function startServer(config: Config, log: Log, stopping?: AbortSign
 /** The process was asked to stop while it waited for its stores. */
 export class StartStopped extends Error {}
 
-function publicApp(service: Service, health: Health): Koa {
+function publicApp(service: Service, health: Health, arrivals: Arrivals): Koa {
   const { config, log, engine, csrf, views, catalogues, metrics } = service;
   const { issuer } = config;
   const app = new Koa();
@@ -120,7 +125,8 @@ function publicApp(service: Service, health: Health): Koa {
   app.use(errorBoundary({ log, isDevelopment, show, onRefused: noteAdmission(service.failures) }));
   // Before the host pin: they are the same for everybody, and its page for a wrong address needs the stylesheet.
   app.use(service.assets.middleware);
-  app.use(hostPin({ issuer, trustProxy: config.trustProxy, log, showRightAddress: (ctx) => showHost(ctx, service) }));
+  const showRightAddress = (ctx: Context): void => showHost(ctx, service);
+  app.use(hostPin({ issuer, trustProxy: config.trustProxy, log, arrivals, showRightAddress }));
   app.use(publicHealth(health));
   app.use(favicon(service));
   app.use(followKeys(app, service));
@@ -189,7 +195,7 @@ async function startManagement(parts: {
     opening.service?.metrics.hashQueue.set(opening.service.hasher.queued());
     await next();
   });
-  app.use(managementRoutes(health, () => opening.service?.metrics.registry));
+  app.use(managementRoutes({ health, registry: () => opening.service?.metrics.registry, arrivals: opening.arrivals }));
   const server = createServer(app.callback());
   try {
     await listenOn(server, config.managementPort, config.managementHost);

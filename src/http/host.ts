@@ -5,6 +5,7 @@ import type { Context, Middleware } from "koa";
 import type { TrustProxy } from "../config.ts";
 import { AppError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { type Arrivals, PROBE_HEADER } from "./arrivals.ts";
 import { requestIdOf } from "./request-id.ts";
 
 /** Probes carry an address as Host; these paths show nothing that depends on it. */
@@ -16,6 +17,8 @@ export interface HostPin {
   readonly issuer: string;
   readonly trustProxy: TrustProxy;
   readonly log: Log;
+  /** Where the doctor's own request is noted as it arrived. */
+  readonly arrivals: Arrivals;
   /** The page for a browser that reached a loopback issuer under another of its names. */
   readonly showRightAddress: (ctx: Context) => void;
 }
@@ -31,8 +34,10 @@ export function hostPin(pin: HostPin): Middleware {
   return async (ctx, next) => {
     const { req } = ctx;
     if (!isOriginForm(req.url, issuer)) throw new AppError("request_target_absolute");
-    const address = clientAddress(req.socket.remoteAddress ?? "", ctx.get("x-forwarded-for"), pin.trustProxy);
+    const [socketAddress, forwardedFor] = [unmapped(req.socket.remoteAddress ?? ""), ctx.get("x-forwarded-for")];
+    const address = clientAddress(socketAddress, forwardedFor, pin.trustProxy);
     const forwardedScheme = ctx.get("x-forwarded-proto");
+    pin.arrivals.note(ctx.get(PROBE_HEADER), { scheme: forwardedScheme, forwardedFor, socketAddress, address });
     const hosts = hostsOf(req);
     const host = (req.headers.host ?? "").toLowerCase();
     delete req.headers["x-forwarded-host"];

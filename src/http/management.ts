@@ -4,6 +4,7 @@ import type { Registry } from "prom-client";
 import { monotonicMs, sleep } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Arrivals } from "./arrivals.ts";
 
 /** A check that has not answered by then has failed: a balancer asks every few seconds. */
 const CHECK_MS = 1000;
@@ -68,6 +69,7 @@ export function closeWhileDraining(health: Health): Middleware {
   };
 }
 
+export const ARRIVALS_PATH = "/arrivals/";
 const READY_PATHS = ["/health/ready", "/health", "/ready"];
 
 /** `/health/live`: the process runs; it touches no store. `/health/ready`: it can serve. No detail for strangers. */
@@ -90,8 +92,16 @@ export function publicHealth(health: Health): Middleware {
   };
 }
 
-/** The management port: `/metrics` for Prometheus, `/health` with the reason of each check. Metrics begin when the stores were reached. */
-export function managementRoutes(health: Health, registry: () => Registry | undefined): Middleware {
+/**
+ * The management port: `/metrics` for Prometheus, `/health` with the reason of each check, `/arrivals/…` for the doctor. Metrics begin when
+ * the stores were reached.
+ */
+export function managementRoutes(parts: {
+  readonly health: Health;
+  readonly registry: () => Registry | undefined;
+  readonly arrivals: Arrivals;
+}): Middleware {
+  const { health, registry, arrivals } = parts;
   return async (ctx) => {
     const metrics = registry();
     if (ctx.path === "/metrics" && metrics !== undefined) {
@@ -104,7 +114,8 @@ export function managementRoutes(health: Health, registry: () => Registry | unde
     } else if (ctx.path === "/health/live") {
       ctx.body = { status: "live" };
     } else {
-      ctx.status = 404;
+      ctx.body = ctx.path.startsWith(ARRIVALS_PATH) ? arrivals.find(ctx.path.slice(ARRIVALS_PATH.length)) : undefined;
+      ctx.status = ctx.body === undefined || ctx.body === null ? 404 : 200;
     }
   };
 }

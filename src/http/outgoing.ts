@@ -7,6 +7,8 @@ import { BlockList, isIP, type LookupFunction } from "node:net";
 /** A slow peer must not hold a token request. */
 const TIMEOUT_MS = 2500;
 const ANSWER_BYTES_MAX = 64 * 1024;
+/** What a caller reads of an answer beside its body; the rest of what another server says stays out. */
+const KEPT_HEADERS = new Set(["content-type", "date", "set-cookie"]);
 
 export interface Outgoing {
   /** Fits the library's `fetch` option; of the options only method, headers and a text body count. */
@@ -117,11 +119,14 @@ async function readAnswer(answer: IncomingMessage): Promise<Response> {
     }
     chunks.push(chunk as Buffer);
   }
-  const type = answer.headers["content-type"];
+  const headers = answer.rawHeaders.flatMap((name, index): [string, string][] => {
+    const isKept = index % 2 === 0 && KEPT_HEADERS.has(name.toLowerCase());
+    return isKept ? [[name, answer.rawHeaders[index + 1] ?? ""]] : [];
+  });
   const isEmpty = status === 204 || status === 205;
   return new Response(isEmpty ? null : Buffer.concat(chunks), {
     status,
-    headers: type === undefined ? {} : { "content-type": type },
+    headers,
   });
 }
 
