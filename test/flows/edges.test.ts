@@ -37,6 +37,19 @@ const PLACES: readonly (readonly [string, string])[] = [
     (path) => ["GET", path] as const,
   ),
   ...["/account/sign-out", "/setup", `/interaction/${"a".repeat(21)}/login`].map((path) => ["POST", path] as const),
+  ...["sign-in", "return", "activity", "profile", "password", "email", "delete", "data", "email/confirm/x"].map(
+    (name) => ["GET", `/account/${name}`] as const,
+  ),
+  ...["profile", "language", "password", "email", "delete", "sessions/end", "sessions/end-all", "apps/revoke"].map(
+    (name) => ["POST", `/account/${name}`] as const,
+  ),
+  ...["/signup", "/signup/check", "/recover", "/recover/sent", "/mailbox"].map((path) => ["GET", path] as const),
+  ...["/sign-up/x", "/recover/x", "/not-me/x"].flatMap((path) => [["GET", path] as const, ["POST", path] as const]),
+  ...["/signup/check", "/signup/continue", "/recover", "/account/email/confirm/x"].map(
+    (path) => ["POST", path] as const,
+  ),
+  ["GET", `/interaction/${"a".repeat(21)}/signup`],
+  ["POST", `/interaction/${"a".repeat(21)}/signup`],
 ];
 
 const journey = beginJourney("postgres");
@@ -416,8 +429,27 @@ test("every page and every answer carries the security headers (T-HDR-1)", async
     ["not found", "/nowhere"],
     ["set-up gone", "/setup?token=x"],
     ["sign-in gone", "/interaction/aaaaaaaaaaaaaaaaaaaaa"],
+    ["recover", "/recover"],
+    ["recover, sent", "/recover/sent"],
+    ["mailbox", "/mailbox"],
+    ["link gone", "/not-me/x"],
   ] as const)
     await page(name, await client().get(url, BROWSER));
+  await page(
+    "sign-up",
+    await browser.follow(await browser.get(authorizeUrl(web, { prompt: "create" }), BROWSER)),
+    leadsToApp,
+  );
+  for (const name of ["activity", "profile", "password", "email", "delete"])
+    assert.equal((await page(name, await browser.get(`/account/${name}`, BROWSER))).status, 200, name);
+  const taken = await browser.get("/account/data", BROWSER);
+  assert.equal(taken.headers["content-disposition"], 'attachment; filename="account.json"');
+  assertHeaders(taken, "data", { "content-type": "application/json; charset=utf-8" });
+  for (const [method, url] of PLACES) {
+    const answer = await client().request({ method, url, headers: BROWSER });
+    const isDocument = url === "/jwks" || url.startsWith("/.well-known/");
+    if (!isDocument) assertHeaders(answer, `${method} ${url}`);
+  }
   const token = (await service.setup.makeToken()) ?? "";
   const setup = await page("set-up", await client().get(`/setup?token=${token}`, BROWSER));
   assert.equal(setup.status, 200);
