@@ -3,7 +3,8 @@ FROM node:24-bookworm-slim AS build
 WORKDIR /signet
 RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3 && rm -rf /var/lib/apt/lists/*
 COPY package.json package-lock.json .npmrc ./
-RUN npm install --omit=optional
+# The compiler's binary for this platform is an optional package of its own; nothing of this installation is kept, so no script of it runs.
+RUN npm install --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
 RUN npm run build && rm -rf node_modules
