@@ -103,7 +103,7 @@ test("a client may choose EdDSA for its ID tokens", async () => {
   assert.equal(decodeProtectedHeader(tokens.id_token ?? "").alg, "EdDSA");
 });
 
-test("sign in, rotate twice, sign out with the ID token of before: no second click, and its key is not published (T-KEY-5)", async () => {
+test("sign in, rotate twice: the ID token of before is a hint at /authorize and at sign-out, and its key is not published (T-KEY-5)", async () => {
   const at = await journey;
   const browser = at.client();
   const config = await at.party(at.web);
@@ -117,6 +117,19 @@ test("sign in, rotate twice, sign out with the ID token of before: no second cli
   await age(at, 60);
   assert.ok(!(await kidsOf(at.client())).includes(kid), "the old key is out of the JWKS");
   assert.ok(!(await at.client().get("/jwks?x")).text.includes(kid), "by no way");
+  // OpenID Connect Core section 3.1.2.1: whom the hint names is what counts, not whether its key still signs.
+  const asking = openid.buildAuthorizationUrl(config, {
+    redirect_uri: CALLBACK,
+    scope: "openid",
+    code_challenge: await openid.calculatePKCECodeChallenge(openid.randomPKCECodeVerifier()),
+    code_challenge_method: "S256",
+    prompt: "none",
+    id_token_hint: tokens.id_token ?? "",
+  });
+  const hinted = await browser.get(asking.pathname + asking.search);
+  assert.match(hinted.location ?? hinted.text, /[?&]code=/, "the same person, so the answer is a code");
+  const nobody = await at.client().get(asking.pathname + asking.search);
+  assert.match(nobody.location ?? nobody.text, /[?&]error=login_required/, "the hint alone signs nobody in");
   const url = openid.buildEndSessionUrl(config, {
     id_token_hint: tokens.id_token ?? "",
     post_logout_redirect_uri: "https://app.example/",
