@@ -9,6 +9,7 @@ import type { Page } from "playwright-core";
 import { ownRedis, startSignet, withoutChromium } from "../support.ts";
 import { furnish } from "./journey.ts";
 import { furnishGallery, type Gallery, PAGES, SETUP_DONE, type Shown } from "./pages.ts";
+import { PEOPLE_PAGES } from "./pages-people.ts";
 import { fillSignIn, visit } from "./visit.ts";
 
 const skip = await withoutChromium();
@@ -84,8 +85,8 @@ async function examineBoth(shown: Shown, gallery: Gallery): Promise<void> {
   const page = await emptyPage();
   await shown.open(page, gallery);
   await examine(page, shown.name, "en");
-  // The owner is made once; in the other language there is no second one.
-  if (shown !== SETUP_DONE) {
+  // The owner is made once, a link is used once; in the other language there is no second one.
+  if (shown !== SETUP_DONE && shown.isOnce !== true) {
     await page.context().addCookies([{ name: "signet_language", value: "de", url: page.url() }]);
     await page.emulateMedia({ colorScheme: "dark" });
     await page.reload();
@@ -95,7 +96,7 @@ async function examineBoth(shown: Shown, gallery: Gallery): Promise<void> {
 
 const gallery = skip === false ? furnishGallery() : undefined;
 
-for (const shown of [...PAGES, SETUP_DONE])
+for (const shown of [...PAGES, ...PEOPLE_PAGES, SETUP_DONE])
   test(`the page ${shown.name} is accessible and fits`, { skip }, async () => {
     if (gallery === undefined) throw new Error("skipped");
     await examineBoth(shown, await gallery);

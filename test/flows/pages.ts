@@ -21,6 +21,8 @@ export interface Gallery {
 
 export interface Shown {
   readonly name: string;
+  /** What it shows cannot be shown again by a reload: it is looked at in one language. */
+  readonly isOnce?: true;
   /** Begins in a browser with nothing in it; ends on the page. */
   open(page: Page, gallery: Gallery): Promise<void>;
 }
