@@ -31,6 +31,7 @@ import {
 import { createPolicy } from "./policy.ts";
 import { nextRefreshToken, type RefreshKeys } from "./refresh.ts";
 import { resourceHooks } from "./resources.ts";
+import { engineKey } from "./signing-key.ts";
 import { addOrigin } from "./token-origin.ts";
 
 /** A document of ours that a client hosts is small; the library reads without a bound unless told. */
@@ -186,6 +187,7 @@ function configuration(parts: ProviderParts): Configuration {
       devInteractions: { enabled: false },
       dPoP: { enabled: false },
       encryption: { enabled: false },
+      externalSigningSupport: { enabled: true, ack: "experimental-01" },
       fapi: { enabled: false },
       introspection: {
         enabled: true,
@@ -228,7 +230,7 @@ function configuration(parts: ProviderParts): Configuration {
       url: async (_ctx, interaction) => `/interaction/${interaction.uid}`,
     },
     issueRefreshToken,
-    jwks: { keys: parts.signingKeys.map((key) => key.privateJwk) } as NonNullable<Configuration["jwks"]>,
+    jwks: { keys: parts.signingKeys.map(engineKey) },
     loadExistingGrant: loadExistingGrant(parts.consents),
     pairwiseIdentifier: async () => {
       throw new Error("pairwise subjects are not offered");

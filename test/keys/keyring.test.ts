@@ -1,6 +1,8 @@
 /** The keyring: what a process uses is what the database says, within a second by notice, and never longer than the staleness without having asked. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { base64url, CompactSign, compactVerify } from "jose";
+import { engineKey } from "../../src/oidc/signing-key.ts";
 import { randomKey } from "../../src/secrets.ts";
 import { eventually } from "../support.ts";
 import { keyGround } from "./ground.ts";
@@ -19,6 +21,25 @@ test("a change is in use everywhere within a second of its commit, and listeners
   await eventually(() => keyring.current().published.length === 6);
   console.log(`# in use ${Math.round(performance.now() - began)} ms after the command began, three new keys included`);
   assert.deepEqual(heard, [6]);
+});
+
+test("the engine's signature of each algorithm is what Web Crypto makes or verifies, under the key's own name", async () => {
+  const { signing, published } = (await (await keyGround()).keyring()).current();
+  assert.deepEqual(signing.map(({ algorithm }) => algorithm).sort(), ["ES256", "EdDSA", "RS256"]);
+  for (const key of signing) {
+    const alg = key.algorithm;
+    const signer = engineKey(key);
+    assert.deepEqual([signer.kid, signer.alg, signer.use], [key.kid, alg, "sig"]);
+    const payload = new TextEncoder().encode(`{"sub":"${alg}"}`);
+    const theirs = await new CompactSign(payload).setProtectedHeader({ alg }).sign(key.privateJwk);
+    const input = theirs.slice(0, theirs.lastIndexOf("."));
+    const ours = `${input}.${base64url.encode(await signer.sign(new TextEncoder().encode(input)))}`;
+    const isRandom = alg === "ES256";
+    assert.equal(ours === theirs, !isRandom, `${alg}: the same bytes, unless each signature draws a number of its own`);
+    const shown = published.find(({ kid }) => kid === key.kid);
+    assert.ok(shown !== undefined, `${alg} is published`);
+    assert.deepEqual((await compactVerify(ours, shown)).payload, payload);
+  }
 });
 
 test("what is published are announced, active and retired keys, without private members; kept ones still verify", async () => {
