@@ -19,7 +19,7 @@ import { createOutbox, type Outbox } from "./mail/outbox.ts";
 import { createMailbox, noTransport, smtpTransport, type Transport } from "./mail/transport.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { withAccountClient } from "./oidc/account-client.ts";
-import { createAdapterFactory } from "./oidc/adapter.ts";
+import { createAdapterFactory, rememberClients } from "./oidc/adapter.ts";
 import { type Backchannel, createBackchannel } from "./oidc/backchannel.ts";
 import { type Engine, openEngine } from "./oidc/engine.ts";
 import { listen, type Reuse } from "./oidc/events.ts";
@@ -204,6 +204,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
         tokenSecondsMax: config.keyTimes.tokenSecondsMax,
         isSignUpOpen: config.signUp !== "off",
       });
+      rememberClients(provider, storing);
       listen(provider, {
         ...{ log, metrics, clients, activity: base.activity, failures: base.failures },
         onReuse: (what, reuse) => noteReuse(base, what, reuse),

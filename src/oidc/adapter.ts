@@ -1,5 +1,5 @@
 /** The library's Adapter over our stores: clients from Postgres, everything that expires from the expiring store, every loser its protocol's error. */
-import type { Adapter, AdapterFactory, AdapterPayload } from "oidc-provider";
+import type { Adapter, AdapterFactory, AdapterPayload, Client } from "oidc-provider";
 import { errors, Provider } from "oidc-provider";
 import { type Clients, toProviderMetadata } from "../clients/client.ts";
 import { now, nowSeconds } from "../clock.ts";
@@ -171,6 +171,32 @@ function replayAdapter(grants: GrantStore): Adapter {
       const isFirst = await grants.claim("ReplayDetection", id, seconds);
       return isFirst ? undefined : { jti: id, kind: "ReplayDetection", iat: nowSeconds(), exp: nowSeconds() + seconds };
     },
+  };
+}
+
+/**
+ * The library finds what it parsed by a hash of all properties: they would be put together, written as JSON and hashed for every request, and
+ * beyond a hundred clients parsed anew. Our cache knows without looking whether a client is the one of before. The model's `find` is replaced
+ * as `compareClientSecret` is; what it does not know it still asks the library.
+ */
+export function rememberClients(
+  provider: Provider,
+  { clients, presented }: Pick<AdapterOptions, "clients" | "presented">,
+): void {
+  // Of this instance alone: another one's clients sign and verify with its keys.
+  const byRow = new WeakMap<object, Client>();
+  const { Client: model } = provider;
+  const find = model.find.bind(model);
+  model.find = async (id) => {
+    const row = typeof id === "string" ? await clients.find(id) : undefined;
+    const known = row === undefined ? undefined : byRow.get(row);
+    if (known === undefined) {
+      const found = await find(id);
+      if (row !== undefined && found !== undefined) byRow.set(row, found);
+      return found;
+    }
+    presented.exchange();
+    return known;
   };
 }
 
