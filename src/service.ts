@@ -229,11 +229,9 @@ export function followKeys(app: { keys: unknown }, { keyring, engine }: Service)
   keyring.onChange(async ({ secrets }) => {
     app.keys = cookieKeysOf(secrets);
   });
-  return async (ctx, next) => {
-    // Whoever could not confirm the keys for too long neither signs nor verifies: the answer is 503. The JWKS is still sent.
-    if (!engine.documents().has(ctx.path)) await keyring.ensureFresh();
-    await next();
-  };
+  // Whoever could not confirm the keys for too long neither signs nor verifies: the answer is 503. The JWKS is still sent.
+  return (ctx, next) =>
+    keyring.isFresh() || engine.documents().has(ctx.path) ? next() : keyring.ensureFresh().then(next);
 }
 
 /** What is sent from memory, and what counts and logs it. */

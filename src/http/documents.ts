@@ -106,17 +106,18 @@ function headsOver(
 
 /** The same for what came the long way: with a query, through another name of the host, at the end of a redirect. */
 export function documentMiddleware(options: DocumentOptions): Middleware {
-  return async (ctx, next) => {
+  return (ctx, next) => {
     const document = options.documents().get(ctx.path);
     if (document === undefined || (ctx.method !== "GET" && ctx.method !== "HEAD")) return next();
     for (const [name, value] of openHeaders(options.isFresh() ? options.cacheSeconds : undefined)) ctx.set(name, value);
     ctx.set("ETag", document.etag);
     if (matches(ctx.headers["if-none-match"], document.etag)) {
       ctx.status = 304;
-      return;
+      return undefined;
     }
     ctx.body = document.text;
     ctx.type = document.type;
+    return undefined;
   };
 }
 

@@ -1,7 +1,9 @@
 /** Security headers of every answer, errors and 404s included. */
 
+import { IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
+import helmet from "helmet";
 import type { Context, Middleware } from "koa";
-import helmet from "koa-helmet";
 
 const HSTS_SECONDS = 63_072_000;
 const PERMISSIONS_POLICY =
@@ -9,7 +11,17 @@ const PERMISSIONS_POLICY =
 
 /** Set before everything else; a route may only widen `form-action`, and only for a client's own registered address. */
 export function securityHeaders(options: { isHttps: boolean }): Middleware {
-  const fixed = helmet({
+  const fixed = headersOf(options);
+  return (ctx, next) => {
+    for (const [name, value] of fixed) ctx.res.setHeader(name, value);
+    return next();
+  };
+}
+
+/** They are alike for every request, so helmet is asked once. */
+function headersOf(options: { isHttps: boolean }): readonly (readonly [string, string])[] {
+  const response = new ServerResponse(new IncomingMessage(new Socket()));
+  helmet({
     contentSecurityPolicy: false,
     crossOriginEmbedderPolicy: false,
     crossOriginOpenerPolicy: { policy: "same-origin" },
@@ -17,15 +29,12 @@ export function securityHeaders(options: { isHttps: boolean }): Middleware {
     frameguard: { action: "deny" },
     referrerPolicy: { policy: "no-referrer" },
     strictTransportSecurity: options.isHttps ? { maxAge: HSTS_SECONDS, includeSubDomains: true } : false,
-  });
-  return (ctx, next) =>
-    fixed(ctx, async () => {
-      ctx.set("Permissions-Policy", PERMISSIONS_POLICY);
-      ctx.set("Content-Security-Policy", contentSecurityPolicy());
-      // Pages and answers are about one person at one moment; what may be kept (assets, metadata) says so itself.
-      ctx.set("Cache-Control", "no-store");
-      await next();
-    });
+  })(response.req, response, () => undefined);
+  response.setHeader("Permissions-Policy", PERMISSIONS_POLICY);
+  response.setHeader("Content-Security-Policy", contentSecurityPolicy());
+  // Pages and answers are about one person at one moment; what may be kept (assets, metadata) says so itself.
+  response.setHeader("Cache-Control", "no-store");
+  return response.getHeaderNames().map((name) => [name, String(response.getHeader(name))] as const);
 }
 
 /** Lets a form of this page end at the client: Chromium applies form-action to the whole chain of redirects (measured). */

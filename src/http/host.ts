@@ -12,6 +12,8 @@ import { requestIdOf } from "./request-id.ts";
 const EXEMPT_PATHS = new Set(["/health/live", "/health/ready", "/health", "/ready"]);
 const LOOPBACK_HOSTS = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/;
 const FORWARDED_FOR_ENTRIES_MAX = 50;
+/** Nearly all targets: whatever a parser makes of these signs, one slash in front leads nowhere but here. */
+const PLAIN_TARGET = /^\/(?:[\w.~%?=&+-][\w.~%?=&+:/-]*)?$/;
 
 export interface HostPin {
   readonly issuer: string;
@@ -31,7 +33,7 @@ export function hostPin(pin: HostPin): Middleware {
   const issuer = new URL(pin.issuer);
   const scheme = issuer.protocol.slice(0, -1);
   const hint = once();
-  return async (ctx, next) => {
+  return (ctx, next) => {
     const { req } = ctx;
     if (!isOriginForm(req.url, issuer)) throw new AppError("request_target_absolute");
     const [socketAddress, forwardedFor] = [unmapped(req.socket.remoteAddress ?? ""), ctx.get("x-forwarded-for")];
@@ -47,7 +49,10 @@ export function hostPin(pin: HostPin): Middleware {
     req.headers["x-forwarded-for"] = address;
     if (!EXEMPT_PATHS.has(ctx.path)) {
       if (hosts > 1) throw new AppError("request_malformed", "two Host headers");
-      if (!isSameAuthority(host, issuer)) return refuse(ctx, pin, { host, issuer });
+      if (!isSameAuthority(host, issuer)) {
+        refuse(ctx, pin, { host, issuer });
+        return undefined;
+      }
       if (scheme === "https" && pin.trustProxy.kind !== "none" && forwardedScheme !== "https") {
         hint(() =>
           pin.log.warn("the proxy does not send X-Forwarded-Proto: https, though ISSUER is https; set it there", {
@@ -56,7 +61,7 @@ export function hostPin(pin: HostPin): Middleware {
         );
       }
     }
-    await next();
+    return next();
   };
 }
 
@@ -92,6 +97,7 @@ export function clientAddress(socketAddress: string, forwardedFor: string, trust
 
 /** RFC 9112 section 3.2.1. A path such as `//evil.example` is one too, but whoever resolves it against our address is led elsewhere. */
 function isOriginForm(target: string | undefined, issuer: URL): boolean {
+  if (target !== undefined && PLAIN_TARGET.test(target)) return true;
   if (target?.startsWith("/") !== true || !URL.canParse(target, issuer.href)) return false;
   return new URL(target, issuer).origin === issuer.origin;
 }

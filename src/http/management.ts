@@ -1,5 +1,5 @@
 /** Health and metrics: a word on the public port, everything on the management port. */
-import type { Middleware } from "koa";
+import type { Context, Middleware } from "koa";
 import type { Registry } from "prom-client";
 import { monotonicMs, sleep } from "../clock.ts";
 import { AppError } from "../errors.ts";
@@ -62,34 +62,31 @@ export function createHealth(checks: () => readonly HealthCheck[], log: Log): He
 }
 
 /** While the process stops, each answer asks the other side to come back on a new connection, which the balancer leads elsewhere (T-REL-13). */
-export function closeWhileDraining(health: Health): Middleware {
-  return async (ctx, next) => {
-    await next();
-    if (health.isDraining) ctx.set("Connection", "close");
-  };
+export function closeWhileDraining(health: Health, ctx: Context): void {
+  if (health.isDraining) ctx.set("Connection", "close");
 }
 
 export const ARRIVALS_PATH = "/arrivals/";
 const READY_PATHS = ["/health/ready", "/health", "/ready"];
+const HEALTH_PATHS = new Set(["/health/live", ...READY_PATHS]);
 
 /** `/health/live`: the process runs; it touches no store. `/health/ready`: it can serve. No detail for strangers. */
 export function publicHealth(health: Health): Middleware {
-  return async (ctx, next) => {
-    const isReadiness = READY_PATHS.includes(ctx.path);
-    if ((isReadiness || ctx.path === "/health/live") && ctx.method !== "GET" && ctx.method !== "HEAD") {
-      ctx.set("Allow", "GET, HEAD");
-      throw new AppError("method_not_allowed");
-    }
-    if (ctx.path === "/health/live") {
-      ctx.body = { status: "live" };
-    } else if (isReadiness) {
-      const isReady = (await health.results()).every((result) => result.isOk);
-      ctx.status = isReady ? 200 : 503;
-      ctx.body = { status: isReady ? "ready" : "not ready" };
-    } else {
-      await next();
-    }
-  };
+  return (ctx, next) => (HEALTH_PATHS.has(ctx.path) ? answerHealth(ctx, health) : next());
+}
+
+async function answerHealth(ctx: Context, health: Health): Promise<void> {
+  if (ctx.method !== "GET" && ctx.method !== "HEAD") {
+    ctx.set("Allow", "GET, HEAD");
+    throw new AppError("method_not_allowed");
+  }
+  if (!READY_PATHS.includes(ctx.path)) {
+    ctx.body = { status: "live" };
+    return;
+  }
+  const isReady = (await health.results()).every((result) => result.isOk);
+  ctx.status = isReady ? 200 : 503;
+  ctx.body = { status: isReady ? "ready" : "not ready" };
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Request ids: one per request, in its answer, in every log line about it and on error pages, so that a person's report finds its line. */
-import type { Middleware } from "koa";
+import type { Context, Middleware } from "koa";
 import { monotonicMs } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { randomName } from "../secrets.ts";
@@ -14,8 +14,8 @@ export function newRequestId(): string {
   return randomName(ID_BYTES);
 }
 
-/** Writes the access log when the answer is done. */
-export function requestId(log: Log): Middleware {
+/** Names the request, calls `onAnswer` when the answer is made, and writes the access log. The one layer of all that waits for the rest: each costs every request. */
+export function requestId(log: Log, onAnswer: (ctx: Context) => void): Middleware {
   return async (ctx, next) => {
     const id = newRequestId();
     const begin = monotonicMs();
@@ -24,6 +24,7 @@ export function requestId(log: Log): Middleware {
     try {
       await next();
     } finally {
+      onAnswer(ctx);
       // The path alone: queries carry codes, states and hints.
       if (log.isOn("info")) {
         const ms = Math.round((monotonicMs() - begin) * 10) / 10;

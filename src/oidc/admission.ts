@@ -50,16 +50,17 @@ export function admission(clients: Clients): Middleware {
   ]) as Middleware;
 }
 
-async function checkMethod(ctx: Context, next: Next): Promise<void> {
+function checkMethod(ctx: Context, next: Next): Promise<void> {
   const allowed = methodsOf(ctx.path);
   if (allowed !== undefined && !allowed.includes(ctx.method)) {
     ctx.set("Allow", allowed.join(", "));
     throw new AppError("method_not_allowed");
   }
-  await next();
+  return next();
 }
 
-async function checkTarget(ctx: Context, next: Next): Promise<void> {
+function checkTarget(ctx: Context, next: Next): Promise<void> {
+  if (ctx.search === "") return next();
   if (ctx.url.length > TARGET_CHARS_MAX) throw new AppError("request_target_too_long");
   const values = Object.values(ctx.query).flat();
   if (values.length > PARAMETERS_MAX)
@@ -68,21 +69,24 @@ async function checkTarget(ctx: Context, next: Next): Promise<void> {
   // Sent back, a cut one would be a wrong one, and a whole one would not fit where it goes.
   if (ctx.path === ROUTES.authorization && String(state ?? "").length > STATE_CHARS_MAX)
     throw new AppError("request_malformed", `state is longer than ${STATE_CHARS_MAX} characters`);
-  await next();
+  return next();
 }
 
 /** The library calls another content type an invalid request; HTTP has 415 for it, and 413 for what is too large. */
-async function checkBody(ctx: Context, next: Next): Promise<void> {
+function checkBody(ctx: Context, next: Next): Promise<void> {
   if ((ctx.request.length ?? 0) > BODY_BYTES_MAX) throw new AppError("body_too_large");
   const hasBody = ctx.get("transfer-encoding") !== "" || (ctx.request.length ?? 0) > 0;
   if (ctx.method === "POST" && (hasBody || ctx.get("content-type") !== "")) checkFormType(ctx);
-  await next();
+  return next();
 }
 
 /** A body without Content-Length is counted while it is read: the library would take 56 KiB of it and call more than that unreadable. */
-async function countChunks(ctx: Context, next: Next): Promise<void> {
+function countChunks(ctx: Context, next: Next): Promise<void> {
+  return ctx.request.length === undefined ? countWhileRead(ctx, next) : next();
+}
+
+async function countWhileRead(ctx: Context, next: Next): Promise<void> {
   const { req } = ctx;
-  if (ctx.request.length !== undefined) return next();
   const iterate = req.iterator.bind(req);
   let isTooLarge = false;
   req.iterator = async function* counted(options) {
@@ -102,9 +106,12 @@ async function countChunks(ctx: Context, next: Next): Promise<void> {
  * OpenID Connect Core section 3.1.2.1 and RP-Initiated Logout section 2 want POST too. The library would need cookies of SameSite=None for it;
  * a redirect to the GET does not.
  */
-async function continueByGet(ctx: Context, next: Next): Promise<void> {
+function continueByGet(ctx: Context, next: Next): Promise<void> {
   const isTheirs = ctx.path === ROUTES.authorization || ctx.path === ROUTES.end_session;
-  if (!isTheirs || ctx.method !== "POST") return next();
+  return isTheirs && ctx.method === "POST" ? redirectToGet(ctx) : next();
+}
+
+async function redirectToGet(ctx: Context): Promise<void> {
   const { encoded } = await readParameters(ctx, ["resource"]);
   const target = `${ctx.path}?${encoded}`;
   if (target.length > TARGET_CHARS_MAX) throw new AppError("body_too_large");
@@ -114,12 +121,13 @@ async function continueByGet(ctx: Context, next: Next): Promise<void> {
 
 /** A request without `scope` gets the client's default one (RFC 6749 section 3.3): some clients send none. An empty parameter is an absent one (section 3.1). */
 function defaultScope(clients: Clients): (ctx: Context, next: Next) => Promise<void> {
-  return async (ctx, next) => {
+  return (ctx, next) => {
     const { client_id: clientId, scope = "" } = ctx.query;
-    if (ctx.path === ROUTES.authorization && scope === "" && typeof clientId === "string") {
-      const standard = (await clients.find(clientId))?.metadata.scope;
+    if (ctx.path !== ROUTES.authorization || scope !== "" || typeof clientId !== "string") return next();
+    return clients.find(clientId).then((client) => {
+      const standard = client?.metadata.scope;
       if (standard !== undefined) ctx.query = { ...ctx.query, scope: standard };
-    }
-    await next();
+      return next();
+    });
   };
 }
