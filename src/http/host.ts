@@ -77,6 +77,11 @@ export function hostsOf({ rawHeaders }: IncomingMessage): number {
 export function clientAddress(socketAddress: string, forwardedFor: string, trust: TrustProxy): string {
   const socket = unmapped(socketAddress);
   if (trust.kind === "none" || forwardedFor === "") return socket;
+  if (trust.kind === "hops" && trust.hops === 1) {
+    // The usual case, of every request: what the one proxy added stands last, and the rest need not be taken apart.
+    const last = unmapped(forwardedFor.slice(forwardedFor.lastIndexOf(",") + 1).trim());
+    return isIP(last) === 0 ? socket : last;
+  }
   const named = forwardedFor
     .split(",")
     .slice(-FORWARDED_FOR_ENTRIES_MAX)
