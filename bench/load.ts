@@ -2,6 +2,7 @@
 import { connect, type Socket } from "node:net";
 
 const ANSWER_MS = 20_000;
+const WARM_UP_MS_MAX = 60_000;
 const HEAD_END = Buffer.from("\r\n\r\n");
 
 export interface Answer {
@@ -121,6 +122,8 @@ export type Marks = Readonly<Record<string, number>>;
 export interface LoadOptions {
   readonly steps: readonly Step[];
   readonly warmUpMs: number;
+  /** The warm-up also lasts until so many were done. */
+  readonly warmUpOperations: number;
   readonly sliceMs: number;
   readonly slices: number;
   /** Pauses each user between two operations; for answers so cheap that the generator would be the bottleneck. */
@@ -157,6 +160,8 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const users = options.steps.map(user);
   const slices: Slice[] = [];
   await pause(options.warmUpMs);
+  const giveUpAt = performance.now() + WARM_UP_MS_MAX;
+  while (latencies.length < options.warmUpOperations && performance.now() < giveUpAt) await pause(20);
   for (let index = 0; index < options.slices; index += 1) {
     latencies = [];
     const [before, own, begun] = [options.mark(), process.cpuUsage(), performance.now()];

@@ -15,6 +15,8 @@ export interface Workload {
   readonly trips: number;
   readonly users: number;
   readonly pauseMs?: number;
+  /** Before the first slice; fewer where one operation takes long. */
+  readonly warmUpOperations?: number;
   prepare(target: Target, user: number): Promise<Step>;
 }
 
@@ -90,6 +92,7 @@ export const fullLogin: Workload = {
   name: "full login, 8 HTTP trips",
   trips: 8,
   users: 4,
+  warmUpOperations: 200,
   prepare: async (target, user) => async () => void (await login(target, user)),
 };
 
@@ -97,6 +100,7 @@ export const hashAlone: Workload = {
   name: "one hash",
   trips: 1,
   users: 4,
+  warmUpOperations: 20,
   async prepare(target) {
     const connection = connectionTo(target);
     return async () => {
