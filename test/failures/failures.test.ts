@@ -120,7 +120,7 @@ const MISTAKES: readonly Mistake[] = [
   { cause: "pkce_method", make: () => authorize({ code_challenge_method: "plain" }), why: /is plain; it must be S256/ },
   {
     cause: "scope_not_allowed",
-    make: () => authorize({ scope: "openid write:things" }),
+    make: () => authorize({ scope: "openid write:things", resource: API }),
     why: /scope write:things is not granted.*read:things/,
   },
   {
@@ -241,25 +241,22 @@ const MISTAKES: readonly Mistake[] = [
 const made = new Map<Cause, string>();
 
 test("each of the named mistakes has its own cause and its own mend, found by the id of the refusal, in English and German", async () => {
+  const wrong: string[] = [];
   for (const { make, cause, why } of MISTAKES) {
     const answer = await make();
     const id = String(answer.headers["x-request-id"]);
     // The explanation is made behind the answer; a turn of the loop and a flush later it is there.
     const found = await eventuallyFound(id);
-    assert.equal(
-      found?.cause,
-      cause,
-      `${cause}: ${answer.status} ${answer.text.slice(0, 300)} ${JSON.stringify(found)}`,
-    );
-    assert.match(found.why, why, cause);
-    assert.ok(found.mend.length > 40, cause);
     const german = await service.failures.find(id, "de");
-    assert.ok(german !== undefined && german.why !== found.why && german.mend !== found.mend, cause);
+    const isSaid = found?.cause === cause && why.test(found.why) && found.mend.length > 40;
+    const isTranslated = german?.why !== found?.why && german?.mend !== found?.mend;
     // On the page that a person sees stands the same id.
-    if (answer.status >= 400 && answer.headers["content-type"]?.startsWith("text/html") === true)
-      assert.ok(answer.text.includes(id), `${cause}: the page does not show ${id}`);
+    const isPage = answer.status >= 400 && answer.headers["content-type"]?.startsWith("text/html") === true;
+    if (!isSaid || !isTranslated || (isPage && !answer.text.includes(id)))
+      wrong.push(`${cause}: ${answer.status} ${answer.text.slice(0, 200)} ${JSON.stringify(found)}`);
     made.set(cause, id);
   }
+  assert.deepEqual(wrong, []);
   assert.ok(made.size >= 20 && made.size === MISTAKES.length, `${made.size} causes`);
   const all = await service.failures.list({ clientId: web.id, limit: 100 });
   assert.equal(
@@ -405,8 +402,8 @@ test("tokens, sign-ins and failures are counted by client and hour, flushed and 
   assert.deepEqual(await now("30d"), after);
   assert.ok(after.sign_in >= 1, "the first code needed a password");
   assert.equal((await activity.series({ clientId: machine.id, period: "24h" })).totals.token, 1);
-  const [busiest] = await activity.busiest("token", { period: "24h", limit: 5 });
-  assert.equal(busiest?.clientId, web.id);
+  const busiest = await activity.busiest("token", { period: "24h", limit: 5 });
+  assert.deepEqual(busiest.map(({ clientId }) => clientId).sort(), [machine.id, web.id].sort());
   const { io, said } = listen();
   const call = (...argv: string[]) => runCommand(activityCommands, argv, io, (use) => use(service));
   assert.equal(await call("--json", "--client", web.id), 0);

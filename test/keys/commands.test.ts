@@ -23,7 +23,7 @@ async function signet(argv: readonly string[], options: { stdin?: string; keys?:
 test("list shows each key with its state and times, as a table and as JSON, and nothing that is secret", async () => {
   const { out } = await signet(["list"]);
   assert.match(out, /kid +algorithm +state +origin +signs from +signs until +published until/);
-  assert.equal(out.match(/ active /g)?.length, 3 + 5);
+  assert.equal(out.match(/ active /g)?.length, 3 + 6);
   const json = (await signet(["list", "--json"])).json();
   const keys = json["signing_keys"] as Record<string, unknown>[];
   assert.deepEqual(keys.map((key) => key["algorithm"]).sort(), ["ES256", "EdDSA", "RS256"]);
