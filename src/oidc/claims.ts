@@ -93,8 +93,8 @@ function accountOf(user: User): Account {
     accountId: user.id,
     // The library keeps what the granted scopes cover; `sub` is the same everywhere.
     claims: async () => ({
-      // What is kept of a person comes first: whatever its names are, none of them says who the person is.
-      ...user.claims,
+      // What is kept of a person comes first and by name: whatever else a row holds, none of it speaks for the sign-in or the issuer.
+      ...Object.fromEntries(Object.entries(user.claims).filter(([claim]) => SCOPE_BY_CLAIM.has(claim))),
       sub: user.id,
       email: user.email,
       email_verified: user.isEmailVerified,
