@@ -27,6 +27,10 @@ export const ERRORS = {
   hasher_busy: { status: 503, message: "Many people are signing in right now. Try again in a few seconds." },
   login_failed: { status: 401, message: "The e-mail address or the password does not match an account." },
   login_throttled: { status: 429, message: "Too many attempts. Wait a moment and try again." },
+  client_throttled: {
+    status: 429,
+    message: "Too many failed attempts of this client from this address. Wait a moment.",
+  },
   setup_link_gone: { status: 404, message: "This set-up link has been used or has expired." },
   user_email_invalid: { status: 400, message: "The e-mail address cannot be used." },
   user_email_taken: { status: 409, message: "Another user has this e-mail address." },

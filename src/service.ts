@@ -21,6 +21,7 @@ import { createMetrics, type Metrics } from "./metrics.ts";
 import { withAccountClient } from "./oidc/account-client.ts";
 import { createAdapterFactory, rememberClients } from "./oidc/adapter.ts";
 import { type Backchannel, createBackchannel } from "./oidc/backchannel.ts";
+import { type ClientGuesses, createClientGuesses } from "./oidc/client-guesses.ts";
 import { type Engine, openEngine } from "./oidc/engine.ts";
 import { listen, type Reuse } from "./oidc/events.ts";
 import { enginePages, showError } from "./oidc/pages.ts";
@@ -108,14 +109,15 @@ export async function openService(app: App): Promise<Service> {
       // Signing in to the account itself goes the way of every app.
       clients: withAccountClient(app.clients, { issuer: config.issuer, name: config.brandName }),
     };
-    const engine = await openEngineOver(base);
+    const limits = createLimits({ counters, log, onUnusual: tellUnusual(base) });
+    const engine = await openEngineOver(base, createClientGuesses(limits));
     const delivery = openDelivery(base, engine);
     opened.unshift(async () => delivery.transport.close());
     return {
       ...base,
       engine,
       ...delivery,
-      limits: createLimits({ counters, log, onUnusual: tellUnusual(base) }),
+      limits,
       csrf: createCsrf(() => keyring.current().secrets.form.map(({ key }) => key)),
       checks: [
         { name: "postgres", check: async () => void (await probe.query("select 1")) },
@@ -163,7 +165,7 @@ function openTransport(config: Config, log: Log): Transport {
   return config.isProduction ? noTransport(log) : createMailbox({ log, issuer });
 }
 
-function openEngineOver(base: EngineBase): Promise<Engine> {
+function openEngineOver(base: EngineBase, guesses: ClientGuesses): Promise<Engine> {
   const { config, log, metrics, clients, users, apis, consents, grants, revocations, keyring } = base;
   const pages = { views: base.views, catalogues: base.catalogues, clients, users, isDevelopment: !config.isProduction };
   const storing = {
@@ -182,8 +184,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
   const outgoing = createOutgoing({ allow: config.outboundAllow, isDevelopment: !config.isProduction });
   return openEngine({
     issuer: config.issuer,
-    keyring,
-    clients,
+    ...{ keyring, clients, guesses },
     metrics,
     isDevelopment: !config.isProduction,
     show: showError(pages),
@@ -198,7 +199,7 @@ function openEngineOver(base: EngineBase): Promise<Engine> {
         consents,
         signingKeys: signing,
         cookieKeys: cookieKeysOf(secrets),
-        refreshKeys: secrets.refresh_token,
+        ...{ refreshKeys: secrets.refresh_token, guesses },
         pages: enginePages(pages),
         outgoing,
         tokenSecondsMax: config.keyTimes.tokenSecondsMax,

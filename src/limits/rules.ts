@@ -43,6 +43,9 @@ export const SIGN_IN_BY_ADDRESS: AddressRule = {
   windowSeconds: 600,
 };
 
+/** Failed authentications of one client from one address; only failures are counted, so that a good request costs no write. */
+export const CLIENT_AUTHENTICATION: WindowRule = { name: "client_authentication", max: 15, windowSeconds: 60 };
+
 /** Mails to one address that somebody else may have typed: enough to try again, too few to fill a mailbox (T-RL-6). */
 export const MAIL_TO_ADDRESS: WindowRule = { name: "mail_to_address", max: 3, windowSeconds: 3600 };
 /** Sign-ups, recoveries and changes of address from one network; each hashes or sends. */

@@ -10,6 +10,7 @@ import { allowFormTarget } from "../http/headers.ts";
 import type { Keyring, KeySnapshot } from "../keys/keyring.ts";
 import type { Metrics } from "../metrics.ts";
 import { admission, methodsOf } from "./admission.ts";
+import type { ClientGuesses } from "./client-guesses.ts";
 import { correctAnswer } from "./corrections.ts";
 import { documentsOf } from "./documents.ts";
 import { storeFailureOf } from "./events.ts";
@@ -32,6 +33,7 @@ export interface EngineOptions {
   /** Everything that belongs to one instance is attached here: what is attached elsewhere is lost with the next swap. */
   readonly build: (keys: KeySnapshot) => Provider;
   readonly clients: Clients;
+  readonly guesses: ClientGuesses;
   readonly metrics: Metrics;
   readonly isDevelopment: boolean;
   readonly show: ShowError;
@@ -95,6 +97,11 @@ function corrections(options: EngineOptions): (ctx: Context, next: Next) => Prom
       return;
     }
     correctAnswer(ctx);
+    const throttled = await options.guesses.judge(ctx);
+    if (throttled !== undefined) {
+      answer(ctx, throttled, options);
+      return;
+    }
     if (options.isDevelopment) explainOrigin(ctx);
     if (ctx.path.startsWith(ROUTES.authorization) || ctx.path === ROUTES.end_session) allowFormPost(ctx);
   };

@@ -13,6 +13,7 @@ import { OPENID_SCOPES } from "../scopes.ts";
 import type { Users } from "../users/user.ts";
 import { holdBackchannel } from "./backchannel.ts";
 import { ACR_VALUES, CLAIMS, checkClaimsParameter, findAccount } from "./claims.ts";
+import type { ClientGuesses } from "./client-guesses.ts";
 import { TRAITS_PROPERTY } from "./client-traits.ts";
 import { loadExistingGrant } from "./existing-grant.ts";
 import { mayIntrospect } from "./introspection.ts";
@@ -71,6 +72,7 @@ export interface ProviderParts {
   readonly signingKeys: readonly SigningKey[];
   readonly cookieKeys: readonly string[];
   readonly refreshKeys: RefreshKeys;
+  readonly guesses: ClientGuesses;
   readonly pages: EnginePages;
   readonly outgoing: Outgoing;
   /** No token that a key signs lives longer: so long the key stays published when it no longer signs. */
@@ -103,6 +105,7 @@ export function buildProvider(parts: ProviderParts): Provider {
     this: { clientId: string },
     presented: string,
   ) {
+    if (parts.guesses.isBlocked(this.clientId, Provider.ctx?.ip ?? "")) return false;
     const client = await parts.clients.find(this.clientId);
     return client !== undefined && isClientSecret(client, presented, now());
   };

@@ -84,6 +84,40 @@ for (const { engine, skip } of await engines()) {
     assert.doesNotMatch(activity.text, /role\.(granted|revoked)/);
   });
 
+  test(on("guesses at a client's secret are throttled by client and address, for an id of nobody alike (T-RL-5)"), {
+    skip,
+  }, async () => {
+    const journey = await journeyOn(engine);
+    const apis = [{ identifier: API, scopes: ["read:things"] }];
+    const app = await journey.register({ client_type: "service", client_name: "Guessed at", apis });
+    const [here, there] = [browserOf(journey).headers, browserOf(journey).headers];
+    const ask = (id: string, secret: string, headers: Record<string, string>): Promise<Answer> => {
+      const authorization = `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}`;
+      return journey.client().post("/token", { grant_type: "client_credentials" }, { ...headers, authorization });
+    };
+    const told = async (id: string): Promise<readonly unknown[]> => {
+      const answers: unknown[] = [];
+      for (let guess = 0; guess < 20; guess += 1) {
+        const { status, headers, text } = await ask(id, `wrong-${guess}`, here);
+        const isTold = status === 429 ? Number(headers["retry-after"]) > 0 : headers["retry-after"] === undefined;
+        answers.push([status, isTold, status === 429 ? "" : text]);
+      }
+      return answers;
+    };
+    const known = await told(app.id);
+    assert.deepEqual(
+      known.map((answer) => (answer as [number])[0]),
+      [...Array.from({ length: 15 }, () => 401), ...Array.from({ length: 5 }, () => 429)],
+    );
+    assert.deepEqual(await told("cl_of_nobody_at_all"), known, "an id of nobody is told the same");
+    const right = app.secret ?? "";
+    const blocked = await ask(app.id, right, here);
+    assert.deepEqual([blocked.status, typeof blocked.json()["error"]], [429, "string"]);
+    assert.equal((await ask(app.id, right, there)).status, 200, "from elsewhere the secret works");
+    const other = await journey.register({ client_type: "service", client_name: "Beside it", apis });
+    assert.equal((await ask(other.id, other.secret ?? "", here)).status, 200, "another client is not hindered");
+  });
+
   test(on("sign-up by prompt=create, the code from the mail, and on to the app with a code"), { skip }, async () => {
     const journey = await journeyOn(engine);
     const { browser, headers } = browserOf(journey);
