@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { Redis } from "ioredis";
 import { decodeProtectedHeader } from "jose";
-import { type Engine, ownRedis } from "../support.ts";
+import { type Engine, eventually, ownRedis } from "../support.ts";
 import { basic } from "./faults.ts";
 import { beginJourney, type Journey } from "./journey.ts";
 
 const PARALLEL = 8;
+const ACTIVITY_SECONDS = 10;
 const WRITES =
   /^(set|setex|psetex|mset|getset|getdel|append|del|unlink|incr\w*|decr\w*|expire\w*|pexpire\w*|h(set|del|incr\w*|mset)|[sz](add|rem)|l(push|rem)|rpush|eval\w*|fcall|restore|x(add|del))$/;
 /** Every row that is written is noted. What waits to be sent is looked for all the time, by statements that find nothing. */
@@ -41,6 +42,9 @@ export async function countWrites(engine: Engine, tokens: number): Promise<Count
     await journey.service.db.query(NOTE_WRITES);
     // The first one fills the caches.
     await ask(journey);
+    // What the furnishing put on the audit trail is sealed within seconds; nothing of a token joins it.
+    const unsealed = "select 1 from audit_events where seq is null limit 1";
+    await eventually(async () => (await journey.service.db.query(unsealed)).length === 0, 30_000);
     const before = await written(journey, admin);
     const began = performance.now();
     let left = tokens;
@@ -57,7 +61,8 @@ export async function countWrites(engine: Engine, tokens: number): Promise<Count
     const writes = Object.fromEntries(
       [...names]
         .map((name) => [name, (after[name] ?? 0) - (before[name] ?? 0)] as const)
-        .filter(([, count]) => count !== 0),
+        // Activity is counted in the process and written down every ten seconds, whatever the number of tokens.
+        .filter(([name, count]) => count !== 0 && !(name === "activity" && count <= seconds / ACTIVITY_SECONDS + 1)),
     );
     // One write on purpose is seen: whatever counts nothing counts no writes either.
     await journey.service.grants.put("AccessToken", "planted", {}, 60);
