@@ -18,6 +18,7 @@ import { createMails, type Mails, SEALED_MAILS } from "./mail/message.ts";
 import { GRANT_SECONDS, REFRESH_ABSOLUTE_MAX_SECONDS, SESSION_REMEMBERED_SECONDS } from "./oidc/lifetimes.ts";
 import { FORM_SECONDS } from "./pages/csrf.ts";
 import { loadTexts } from "./pages/texts.ts";
+import { SEALED_ANSWERS } from "./rest/idempotency.ts";
 import { createRevocations, type Revocations } from "./revocations/revocation.ts";
 import { createRoles, type Roles } from "./roles/role.ts";
 import { createDevices, type Devices } from "./sessions/device.ts";
@@ -168,7 +169,7 @@ export async function openApp(config: Config, log: Log): Promise<App> {
     const apis = createApis({ db, notices, record });
     const roles = createRoles({ db, notices, record });
     const keyParts = { db, vault, notices, record, times: config.keyTimes, longestUse: LONGEST_USE };
-    const keys = createKeys({ ...keyParts, sealedPlaces: [SEALED_MAILS, SEALED_CODES] });
+    const keys = createKeys({ ...keyParts, sealedPlaces: [SEALED_MAILS, SEALED_CODES, SEALED_ANSWERS] });
     const setup = createSetup({ db, users, record });
     const people = openPeople({ config, db, vault, users, revocations, store: grants.open });
     return {

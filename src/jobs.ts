@@ -2,6 +2,7 @@
 
 import { now, sleep } from "./clock.ts";
 import type { Health } from "./http/management.ts";
+import { sweepRequests } from "./rest/idempotency.ts";
 import type { Service } from "./service.ts";
 import { sweepLinks } from "./users/link.ts";
 
@@ -21,6 +22,7 @@ const JOBS: readonly Job[] = [
     periodSeconds: 60,
     async run({ grants, counters, revocations, mails, signUps, deletions, logouts, failures, activity, db }) {
       const links = { sweep: (limit: number) => sweepLinks(db, limit) };
+      const answers = { sweep: (limit: number) => sweepRequests(db, limit) };
       for (const store of [
         grants,
         counters,
@@ -28,6 +30,7 @@ const JOBS: readonly Job[] = [
         mails,
         signUps,
         links,
+        answers,
         deletions,
         logouts,
         failures,

@@ -25,6 +25,7 @@ import { createLog, type Log } from "./log.ts";
 import { mailCommands } from "./mail/commands.ts";
 import { roleCommands } from "./roles/commands.ts";
 import type { RunningServer } from "./server.ts";
+import { adminCommands } from "./setup/commands.ts";
 import { peopleVerbs } from "./sign-ups/commands.ts";
 import { openDb } from "./store/db.ts";
 import { EmbeddedPostgresError } from "./store/embedded-postgres.ts";
@@ -46,6 +47,7 @@ const GROUPS: readonly CommandGroup<App>[] = [
   auditCommands,
   failureCommands,
   activityCommands,
+  adminCommands,
 ];
 
 const HELP = `signet: an OAuth 2.0 and OpenID Connect authorization server

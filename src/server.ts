@@ -24,6 +24,8 @@ import { noteAdmission } from "./oidc/events.ts";
 import { showError } from "./oidc/pages.ts";
 import { accountParts, interactionParts } from "./page-parts.ts";
 import { languageOf } from "./pages/language.ts";
+import { restRoutes } from "./rest/routes.ts";
+import { restParts } from "./rest-parts.ts";
 import { documentOptions, followKeys, openService, type Service } from "./service.ts";
 
 /** Slow senders are cut off: headers in 10 s, the whole request in 15 s (T-REL-25). A balancer's keep-alive is shorter than ours. */
@@ -144,6 +146,7 @@ function publicApp(service: Service, health: Health, arrivals: Arrivals): Koa {
       catalogues,
     }),
   );
+  app.use(restRoutes(restParts(service)));
   app.use(() => {
     throw new AppError("page_not_found");
   });

@@ -19,7 +19,7 @@ test("the commands of every guide do what they say", async () => {
   const { env } = await journey;
   const secrets = { OWNER_PASSWORD: "olga's own long sentence", PERSON_PASSWORD: "maya's own long sentence" };
   let count = 0;
-  for (const guide of ["web-app", "single-page-app", "services-and-apis", "administration", "keys"]) {
+  for (const guide of ["web-app", "single-page-app", "services-and-apis", "administration", "keys", "rest-api"]) {
     for (const line of (await blocks(guide, "sh")).flatMap((block) => block.text.split("\n"))) {
       if (!line.includes("npm run -s signet --")) continue;
       // What the npm script of that name runs, without npm's own second each time.
@@ -83,6 +83,19 @@ test("the service of the guide calls the API of the guide, and nobody else does"
   const refused = await fetch(url, { headers: { Authorization: `Bearer ${foreign.access_token}` } });
   assert.equal(refused.status, 401);
   assert.match(refused.headers.get("www-authenticate") ?? "", /invalid_token/);
+});
+
+test("the program of the guide lists every client through the REST API, with no more than its role", async () => {
+  const { issuer, service, register } = await journey;
+  const apis = [{ identifier: "urn:signet:admin", scopes: ["clients:read"], default: true }];
+  const client = await register({ client_type: "service", client_name: "Reports of the guide", apis });
+  const file = await program("rest-api", "admin.mjs");
+  const env = { ISSUER: issuer, CLIENT_ID: client.id, CLIENT_SECRET: client.secret ?? "" };
+  assert.notEqual(await run(file, env).ended, 0, "without a role it may nothing");
+  await service.roles.grant({ kind: "client", id: client.id }, "auditor", { kind: "system", id: "test" });
+  const allowed = run(file, env);
+  assert.equal(await allowed.ended, 0, allowed.output());
+  assert.ok(allowed.output().includes(`${client.id} Reports of the guide`), allowed.output());
 });
 
 test("the single-page app of the guide signs in, and is still signed in after a reload", {

@@ -56,10 +56,13 @@ export interface Apis {
   /** By identifier; `after` is the last identifier of the page before, `query` a part of identifier or name. */
   list(page: { readonly limit: number; readonly after?: string; readonly query?: string }): Promise<readonly Api[]>;
   /** Everything but the identifier. `scopes` replaces the list; a scope that is gone is taken from every client. */
-  update(id: string, change: unknown, by: Actor): Promise<Api>;
+  update(id: string, change: unknown, by: Actor, check?: Check): Promise<Api>;
   /** Returns the clients that lose it. */
-  delete(id: string, by: Actor): Promise<readonly { readonly id: string; readonly name: string }[]>;
+  delete(id: string, by: Actor, check?: Check): Promise<readonly { readonly id: string; readonly name: string }[]>;
 }
+
+/** Looks at the API under its lock and throws to leave it as it is. */
+export type Check = (before: Api) => void;
 
 interface Context {
   readonly db: Db;
@@ -113,10 +116,11 @@ export function createApis({ db, notices, record }: Context): Apis {
       return ID.test(id) ? byId.get(id) : undefined;
     },
     list: (page) => list(db, page),
-    async update(id, patch, by) {
+    async update(id, patch, by, check) {
       const { scopes, ...wanted } = parseApiChange(patch);
       return change(async (tx) => {
         const before = await lock(tx, id);
+        check?.(before);
         if (before.isBuiltin && Object.keys(patch as object).some((name) => name !== "token_lifetime"))
           throw new AppError("api_builtin", "Only its token_lifetime can be changed.");
         const settings = settingsOf(wanted, before);
@@ -130,9 +134,10 @@ export function createApis({ db, notices, record }: Context): Apis {
         return { id, result };
       });
     },
-    delete: async (id, by) =>
+    delete: async (id, by, check) =>
       change(async (tx) => {
         const before = await lock(tx, id);
+        check?.(before);
         const { identifier, isBuiltin } = before;
         if (isBuiltin) throw new AppError("api_builtin");
         const clients = await sql.selectClientsOfApi(tx, id, CLIENTS_NAMED_MAX);

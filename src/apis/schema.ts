@@ -78,6 +78,7 @@ const change = z.strictObject({
   roles_claim: z.boolean().optional(),
 });
 
+export { api as apiShape, change as apiChangeShape, scope as scopeShape };
 export type ApiInput = z.infer<typeof api>;
 export type ApiChange = z.infer<typeof change>;
 

@@ -1,4 +1,4 @@
-/** SQL of the audit trail. Rows are only ever added; triggers refuse everything but what the sealer does (migration 013). */
+/** SQL of the audit trail. Rows are only ever added; triggers refuse everything but what the sealer does (migration 009). */
 import type { Queries, Row } from "../store/db.ts";
 import type { CheckpointRow, HeadRow, SealedRow, TrailRow } from "./chain.ts";
 import { type Changes, withoutAddresses } from "./changes.ts";
@@ -235,7 +235,7 @@ export async function selectCheckpoints(queries: Queries, after: bigint, limit: 
   return rows.map(toCheckpoint);
 }
 
-/** The oldest that are kept, as far as all of their events are older; a month of trail always stays (migration 013). */
+/** The oldest that are kept, as far as all of their events are older; a month of trail always stays (migration 009). */
 export async function selectOldCheckpoints(tx: Queries, before: Date, limit: number): Promise<CheckpointRow[]> {
   const rows = await tx.query<Row & { is_old: boolean }>(
     `select ${CHECKPOINT}, newest_at < least($1, (select max(newest_at) from audit_checkpoints) - interval '30 days') as is_old

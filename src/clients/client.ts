@@ -14,7 +14,7 @@ import { presentClient, READ_ONLY_FIELDS } from "./present.ts";
 import type { ClientApi, ClientRow } from "./queries.ts";
 import * as sql from "./queries.ts";
 import { parseClientChange, parseClientInput } from "./schema.ts";
-import { type ClientSecret, makeClientSecret, OVERLAP_SECONDS, planRotation } from "./secret.ts";
+import { type ClientSecret, makeClientSecret, OVERLAP_SECONDS, planExpiry, planRotation } from "./secret.ts";
 import { defaultSettings, originsOf } from "./settings.ts";
 import { checkIntrospected, findApis } from "./wanted-apis.ts";
 
@@ -54,21 +54,34 @@ export interface Clients {
   find(id: string): Promise<Client | undefined>;
   /** Not from the cache, but over the connection of the caller's transaction: whoever holds one must not wait for a second. */
   findWithin(tx: Queries, id: string): Promise<Client | undefined>;
-  /** The oldest first; `after` is the last id of the page before, `query` an id or a part of the name. */
-  list(page: { readonly limit: number; readonly after?: string; readonly query?: string }): Promise<readonly Client[]>;
+  /** The oldest first; `after` is the last id of the page before, `query` an id or the beginning of the name. */
+  list(page: ClientPage): Promise<readonly Client[]>;
   /** A merge patch (RFC 7396) of what presentClient shows: null takes the type's default again. The result passes every rule of `register`. */
-  update(id: string, change: unknown, by: Actor): Promise<Client>;
+  update(id: string, change: unknown, by: Actor, check?: Check): Promise<Client>;
   /** The old secrets live for the overlap, 24 h unless said otherwise; 0 ends them at once. */
   rotateSecret(
     id: string,
     options: { readonly overlapSeconds?: number },
     by: Actor,
   ): Promise<{ readonly client: Client; readonly secret: string; readonly secretId: string }>;
+  /** Lets one secret end so many seconds from now, or sooner if it does anyway; 0 ends it at once. Throws client_unknown, secret_unknown. */
+  expireSecret(id: string, secret: { readonly id: string; readonly inSeconds: number }, by: Actor): Promise<Client>;
   /** Disabling also ends whatever was issued to the client, again if it is disabled already. */
   setDisabled(id: string, isDisabled: boolean, by: Actor): Promise<Client>;
   /** Its consents go with it, and whatever was issued to it. */
-  delete(id: string, by: Actor): Promise<void>;
+  delete(id: string, by: Actor, check?: Check): Promise<void>;
 }
+
+export interface ClientPage {
+  readonly limit: number;
+  readonly after?: string;
+  /** When that one was registered, for whoever remembers it: then it may be gone by now. */
+  readonly afterAt?: Date;
+  readonly query?: string;
+}
+
+/** Looks at the client under its lock and throws to leave it as it is. */
+export type Check = (before: Client) => void;
 
 interface Context {
   readonly db: Db;
@@ -106,9 +119,13 @@ export function createClients(options: Context): Clients {
     },
     findWithin: async (tx, id) => (ID.test(id) ? readClient(tx, id) : undefined),
     list: (page) => list(db, page),
-    update: async (id, patch, by) => change(checked(id), (tx) => update(options, tx, { id, patch, by })),
+    update: async (id, patch, by, check) => change(checked(id), (tx) => update(options, tx, { id, patch, by, check })),
     rotateSecret: async (id, { overlapSeconds = OVERLAP_SECONDS }, by) =>
       change(checked(id), (tx) => rotate(options, tx, { id, overlapSeconds, by })),
+    expireSecret: async (id, secret, by) =>
+      change(checked(id), (tx) =>
+        expireSecret(options, tx, { id, secretId: secret.id, inSeconds: secret.inSeconds, by }),
+      ),
     setDisabled: async (id, isDisabled, by) => {
       const changed = await change(checked(id), async (tx) => {
         const client = await lock(tx, id);
@@ -121,9 +138,10 @@ export function createClients(options: Context): Clients {
       if (isDisabled) await revocations.carryOut({ kind: "client", id });
       return changed;
     },
-    async delete(id, by) {
+    async delete(id, by, check) {
       await change(checked(id), async (tx) => {
         const client = await lock(tx, id);
+        check?.(client);
         await sql.deleteClient(tx, id);
         await revocations.write(tx, { kind: "client", id });
         const data = { name: client.name, type: client.type };
@@ -160,11 +178,12 @@ async function register({ isDevelopment, record }: Context, change: Change, inpu
 async function update(
   { isDevelopment, record }: Context,
   tx: Queries,
-  what: { id: string; patch: unknown; by: Actor },
+  what: { id: string; patch: unknown; by: Actor; check: Check | undefined },
 ) {
   const { id, by } = what;
   const patch = parseClientChange(what.patch);
   const before = await lock(tx, id);
+  what.check?.(before);
   const type = patch["client_type"];
   if (type !== undefined && type !== before.type) {
     throw new AppError("client_invalid", "client_type: it cannot be changed; register another client.");
@@ -196,20 +215,31 @@ async function rotate({ record }: Context, tx: Queries, what: { id: string; over
   return { client: await present(tx, id), secret, secretId };
 }
 
-async function list(
-  db: Db,
-  { limit, after, query }: { limit: number; after?: string; query?: string },
-): Promise<readonly Client[]> {
+async function expireSecret(
+  { record }: Context,
+  tx: Queries,
+  what: { id: string; secretId: string; inSeconds: number; by: Actor },
+): Promise<Client> {
+  const { id, secretId, inSeconds, by } = what;
+  const client = await lock(tx, id);
+  if (!client.secrets.some((secret) => secret.id === secretId)) throw new AppError("secret_unknown", quoted(secretId));
+  const at = now();
+  await sql.endSecrets(tx, id, planExpiry(inSeconds, at), at, secretId);
+  await record(tx, event("client.secret_expired", id, by, { secret_id: secretId, seconds: inSeconds }));
+  return present(tx, id);
+}
+
+async function list(db: Db, { limit, after, afterAt, query }: ClientPage): Promise<readonly Client[]> {
   if (!Number.isInteger(limit) || limit < 1 || limit > PAGE_MAX) {
     throw new AppError("client_invalid", `limit: it lies between 1 and ${PAGE_MAX}.`);
   }
   // An unknown cursor would look like the end of the list.
-  if (after !== undefined && (await readClient(db, checked(after))) === undefined) {
+  if (after !== undefined && afterAt === undefined && (await readClient(db, checked(after))) === undefined) {
     throw new AppError("client_unknown", quoted(after));
   }
   // Postgres takes no NUL in a text, and no name holds one.
   if (query?.includes("\0") === true) return [];
-  const rows = await sql.selectClients(db, { limit, after, query }, now());
+  const rows = await sql.selectClients(db, { limit, after, afterAt, query }, now());
   return rows.map(toClient);
 }
 

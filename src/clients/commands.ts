@@ -57,7 +57,7 @@ const list: Verb<ClientCommandApp> = {
   verb: "list",
   summary: "lists clients, the oldest first",
   flags: {
-    query: { type: "string", summary: "an id, or a part of the name" },
+    query: { type: "string", summary: "an id, or how the name begins" },
     limit: { type: "string", value: "NUMBER", summary: `at most so many (${LIST_MAX})` },
     after: { type: "string", value: "CLIENT-ID", summary: "goes on after this one" },
   },
@@ -133,6 +133,17 @@ const endAccess: Verb<ClientCommandApp> = {
   },
 };
 
+const expireSecret: Verb<ClientCommandApp> = {
+  verb: "expire-secret",
+  summary: "lets one secret end; `client get` lists them with their ids",
+  positionals: ["client-id", "secret-id"],
+  flags: { in: { type: "string", value: "SECONDS", summary: "so many seconds from now; at once without it" } },
+  async run({ clients }, given, io) {
+    const inSeconds = numberOf("client expire-secret", given, "in") ?? 0;
+    show(io, await clients.expireSecret(idOf(given), { id: given.positionals[1] ?? "", inSeconds }, BY));
+  },
+};
+
 const remove: Verb<ClientCommandApp> = {
   verb: "delete",
   summary: "deletes a client for good, with the consents that people gave it",
@@ -155,6 +166,7 @@ export const clientCommands: CommandGroup<ClientCommandApp> = {
     get,
     update,
     rotateSecret,
+    expireSecret,
     switchTo(true),
     switchTo(false),
     endAccess,

@@ -66,15 +66,20 @@ export async function selectClient(queries: Queries, id: string, at: Date): Prom
 /** The oldest first. `after` is the id of the last client of the page before. */
 export async function selectClients(
   queries: Queries,
-  page: { readonly limit: number; readonly after: string | undefined; readonly query: string | undefined },
+  page: {
+    readonly limit: number;
+    readonly after: string | undefined;
+    readonly afterAt: Date | undefined;
+    readonly query: string | undefined;
+  },
   at: Date,
 ): Promise<ClientRow[]> {
   const rows = await queries.query<Raw>(
     `${SELECT}
-     where ($2::text is null or (c.created_at, c.id) > (select created_at, id from clients where id = $2))
-       and ($3::text is null or c.id = $3 or strpos(lower(c.name), lower($3)) > 0)
+     where ($2::text is null or (c.created_at, c.id) > (coalesce($6::timestamptz, (select created_at from clients where id = $2)), $2))
+       and ($3::text is null or c.id = $3 or lower(c.name) like lower($5))
      order by c.created_at, c.id limit $4`,
-    [at, page.after ?? null, page.query ?? null, page.limit],
+    [at, page.after ?? null, page.query ?? null, page.limit, beginningWith(page.query ?? ""), page.afterAt ?? null],
   );
   return rows.map(toRow);
 }
@@ -128,11 +133,18 @@ export async function insertSecret(
   return row.id;
 }
 
-/** Lets every secret of the client end at that time, unless it ends sooner; those that have ended by `at` are removed. */
-export async function endSecrets(tx: Queries, clientId: string, until: Date, at: Date): Promise<void> {
+/** Lets every secret of the client, or the one, end at that time, unless it ends sooner; those that have ended by `at` are removed. */
+export async function endSecrets(
+  tx: Queries,
+  clientId: string,
+  until: Date,
+  at: Date,
+  secretId: string | null = null,
+): Promise<void> {
   await tx.query(
-    "update client_secrets set expires_at = $2 where client_id = $1 and (expires_at is null or expires_at > $2)",
-    [clientId, until],
+    `update client_secrets set expires_at = $2
+     where client_id = $1 and (expires_at is null or expires_at > $2) and ($3::uuid is null or id = $3::uuid)`,
+    [clientId, until, secretId],
   );
   await tx.query("delete from client_secrets where client_id = $1 and expires_at <= $2", [clientId, at]);
 }
@@ -167,6 +179,11 @@ export async function replaceClientApis(
       [clientId, api.id, api.scopes],
     );
   }
+}
+
+/** The pattern of everything that begins so; its own signs are meant literally. */
+function beginningWith(text: string): string {
+  return `${text.replace(/[\\%_]/g, "\\$&")}%`;
 }
 
 function toRow(raw: Raw): ClientRow {

@@ -130,6 +130,17 @@ const client = z.strictObject({
   apis: z.array(clientApi).max(APIS_MAX, `holds more than ${APIS_MAX} APIs`).optional(),
 });
 
+/** The shape of a new client, and of a change: null takes the default of the type again (RFC 7396). */
+export const clientShape = client;
+export const clientChangeShape = z.strictObject(
+  Object.fromEntries(Object.entries(client.shape).map(([name, schema]) => [name, schema.nullable().optional()])),
+);
+
+/** Why a name that other servers take is not taken here; undefined for one that nobody knows. */
+export function refusalOf(name: string): string | undefined {
+  return REFUSED.find(([pattern]) => pattern.test(name))?.[1];
+}
+
 /** A client as it is written at the edge. Absent: the default of its type. */
 export type ClientInput = z.infer<typeof client>;
 export type PublicJwk = z.infer<typeof publicJwk>;
@@ -157,8 +168,8 @@ function checkNames(input: unknown): void {
   const unknown = Object.keys(input).filter((name) => !Object.hasOwn(client.shape, name));
   if (unknown.length === 0) return;
   const faults = unknown.slice(0, 20).map((name) => {
-    const refusal = REFUSED.find(([pattern]) => pattern.test(name));
-    return refusal === undefined ? `${quoted(name)} is not a field of a client` : `${name}: ${refusal[1]}`;
+    const refusal = refusalOf(name);
+    return refusal === undefined ? `${quoted(name)} is not a field of a client` : `${name}: ${refusal}`;
   });
   throw new AppError("client_invalid", `${faults.join("; ")}.`);
 }

@@ -59,3 +59,11 @@ export function planRotation(
   }
   return { until: secondsAfter(now, overlapSeconds) };
 }
+
+/** When a secret ends that an administrator lets end. Throws client_invalid. */
+export function planExpiry(inSeconds: number, at: Date): Date {
+  if (!Number.isInteger(inSeconds) || inSeconds < 0 || inSeconds > OVERLAP_SECONDS_MAX) {
+    throw new AppError("client_invalid", `expires_in: it lies between 0 and ${OVERLAP_SECONDS_MAX} seconds.`);
+  }
+  return secondsAfter(at, inSeconds);
+}

@@ -17,8 +17,7 @@ import type { KeyTimes } from "../key-times.ts";
 import type { Keys, Revoked } from "./administration.ts";
 import { parseImportedKey } from "./import.ts";
 import { SIGNING_ALGORITHMS, type SigningAlgorithm } from "./key.ts";
-import { nextRotationAt, removesAt, unpublishesAt } from "./plan.ts";
-import type { SigningKeyRow } from "./queries.ts";
+import { presentKey, presentKeys, presentRevoked, presentSuccessor } from "./present.ts";
 
 export interface KeyCommandApp {
   readonly keys: Keys;
@@ -30,21 +29,11 @@ const list: Verb<KeyCommandApp> = {
   summary: "lists the signing keys and the random keys with what each of them does until when",
   flags: {},
   async run({ keys, config }, _given, io) {
-    const { signing, secrets } = await keys.list();
-    const shown = signing.map((key) => presentKey(key, config.keyTimes));
-    const next = SIGNING_ALGORITHMS.map((algorithm) => ({
-      algorithm,
-      next_rotation_at: nextRotationAt(signing, algorithm, config.keyTimes)?.toISOString(),
-    }));
-    const random = secrets.map((key) => ({
-      id: key.id,
-      purpose: key.purpose,
-      version: key.version,
-      state: key.state,
-      created_at: key.createdAt.toISOString(),
-      activates_at: key.activatesAt?.toISOString(),
-      retired_at: key.retiredAt?.toISOString(),
-    }));
+    const {
+      signing_keys: shown,
+      rotation: next,
+      random_keys: random,
+    } = presentKeys(await keys.list(), config.keyTimes);
     if (io.isJson) return printJson(io, { signing_keys: shown, rotation: next, random_keys: random });
     printTable(
       io,
@@ -83,12 +72,7 @@ const rotate: Verb<KeyCommandApp> = {
   async run({ keys }, given, io) {
     const wanted = (listOf(given, "algorithm") ?? []).map(readAlgorithm);
     const successors = await keys.rotate(wanted, BY);
-    const rows = successors.map(({ algorithm, kid, signsAt, isNew }) => ({
-      algorithm,
-      kid,
-      signs_at: signsAt?.toISOString(),
-      is_new: isNew,
-    }));
+    const rows = successors.map(presentSuccessor);
     if (io.isJson) return printJson(io, rows);
     printTable(
       io,
@@ -158,16 +142,7 @@ export const keyCommands: CommandGroup<KeyCommandApp> = {
 function show(io: CommandIo, revoked: Revoked): void {
   const { kid, algorithm, was, signedFrom, signedUntil, believedUntil, successor, refusedUntil } = revoked;
   if (io.isJson) {
-    printJson(io, {
-      kid,
-      algorithm,
-      was,
-      signed_from: signedFrom?.toISOString(),
-      signed_until: signedUntil?.toISOString(),
-      believed_until: believedUntil.toISOString(),
-      successor,
-      refused_until: refusedUntil?.toISOString(),
-    });
+    printJson(io, presentRevoked(revoked));
     return;
   }
   io.out(`The key ${kid} (${algorithm}, was ${was}) is out of the JWKS, and its private part is destroyed.\n`);
@@ -186,23 +161,6 @@ function show(io: CommandIo, revoked: Revoked): void {
     io.out(
       `It was not published long enough before: a resource server that keeps its copy may refuse new tokens until ${refusedUntil.toISOString()}.\n`,
     );
-}
-
-function presentKey(key: SigningKeyRow, times: KeyTimes) {
-  const isLeaving = key.state === "retired" || key.state === "kept";
-  return {
-    kid: key.kid,
-    algorithm: key.algorithm,
-    state: key.state,
-    origin: key.origin,
-    created_at: key.createdAt.toISOString(),
-    activates_at: key.activatesAt?.toISOString(),
-    activated_at: key.activatedAt?.toISOString(),
-    retired_at: key.retiredAt?.toISOString(),
-    unpublishes_at: isLeaving ? (key.unpublishedAt ?? unpublishesAt(key, times))?.toISOString() : undefined,
-    removes_at: isLeaving ? removesAt(key, times)?.toISOString() : undefined,
-    revoked_at: key.revokedAt?.toISOString(),
-  };
 }
 
 function readAlgorithm(text: string): SigningAlgorithm {

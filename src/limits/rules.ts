@@ -59,6 +59,10 @@ export const SPRAY_FROM_NETWORK: WindowRule = { name: "spray_from_network", max:
 
 /** So many failed or refused attempts at one account in the window, from wherever: somebody hammers on it. */
 export const BURST_ON_ACCOUNT: WindowRule = { name: "burst_on_account", max: 20, windowSeconds: 600 };
+
+/** Access tokens of one network that the REST API refused; none of them is counted while it is good. A client with an old token asks again, a guesser cannot. */
+export const REST_REFUSED: WindowRule = { name: "rest_refused", max: 100, windowSeconds: 60 };
+
 /** Told once in a window. */
 export const UNUSUAL_ONCE: WindowRule = { name: "unusual_once", max: 1, windowSeconds: 600 };
 

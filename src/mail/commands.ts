@@ -1,6 +1,15 @@
 /** `signet mail`: what waits to be sent, what was given up and why, and sending it again. */
-import { type CommandGroup, type CommandIo, type Given, printJson, printTable, textOf, usage } from "../commands.ts";
-import type { ListedMail, MailState, Mails } from "./message.ts";
+import {
+  BY,
+  type CommandGroup,
+  type CommandIo,
+  type Given,
+  printJson,
+  printTable,
+  textOf,
+  usage,
+} from "../commands.ts";
+import { type MailState, type Mails, presentMail } from "./message.ts";
 
 interface App {
   readonly mails: Mails;
@@ -45,7 +54,7 @@ async function listMails(app: App, given: Given, io: CommandIo): Promise<void> {
   if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT_MAX)
     throw usage("mail list", `--limit takes a whole number, 1 to ${LIMIT_MAX}.`);
   const mails = await app.mails.list({ state: state as MailState | undefined, limit });
-  if (io.isJson) return printJson(io, mails.map(toJson));
+  if (io.isJson) return printJson(io, mails.map(presentMail));
   printTable(
     io,
     ["ID", "KIND", "TO", "STATE", "TRIES", "QUEUED", "ERROR"],
@@ -55,22 +64,7 @@ async function listMails(app: App, given: Given, io: CommandIo): Promise<void> {
 
 async function retryMails(app: App, given: Given, io: CommandIo): Promise<void> {
   const [id = ""] = given.positionals;
-  const retried = await app.mails.retry(id === "all" ? undefined : id);
+  const retried = await app.mails.retry(id === "all" ? undefined : id, BY);
   if (io.isJson) printJson(io, { retried });
   else io.out(`${retried.length === 1 ? "1 mail is" : `${retried.length} mails are`} queued again.\n`);
-}
-
-function toJson(mail: ListedMail): Record<string, unknown> {
-  return {
-    id: mail.id,
-    template: mail.template,
-    language: mail.language,
-    to: mail.to,
-    state: mail.state,
-    attempts: mail.attempts,
-    error: mail.error,
-    due_at: mail.dueAt.toISOString(),
-    created_at: mail.createdAt.toISOString(),
-    sent_at: mail.sentAt?.toISOString(),
-  };
 }

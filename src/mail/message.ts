@@ -1,4 +1,5 @@
 /** Mails: queued in the transaction of their cause, so that neither exists without the other; sent later by outbox.ts. */
+import { type Actor, record } from "../audit/event.ts";
 import { now, secondsAfter } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { newId } from "../secrets.ts";
@@ -58,9 +59,14 @@ export interface ListedMail {
 export interface Mails {
   /** Inside the caller's transaction; nothing is sent if that fails. */
   queue(tx: Queries, mail: Mail): Promise<void>;
-  list(filter: { readonly state?: MailState | undefined; readonly limit: number }): Promise<readonly ListedMail[]>;
+  list(filter: {
+    readonly state?: MailState | undefined;
+    readonly limit: number;
+    /** The last mail of the page before. */
+    readonly after?: { readonly createdAt: Date; readonly id: string } | undefined;
+  }): Promise<readonly ListedMail[]>;
   /** Sends again what was given up, one or all; returns the ids. Throws AppError mail_unknown for one that was sent or has ended. */
-  retry(id: string | undefined): Promise<readonly string[]>;
+  retry(id: string | undefined, by: Actor): Promise<readonly string[]>;
   /** Removes old ones, at most so many. */
   sweep(limit: number): Promise<number>;
 }
@@ -83,14 +89,34 @@ export function createMails(options: { db: Db; vault: Vault }): Mails {
         created_at: at,
       });
     },
-    list: async ({ state, limit }) => (await selectMails(db, { state, limit })).map(toListed),
-    async retry(id) {
+    list: async ({ state, limit, after }) => (await selectMails(db, { state, limit, after })).map(toListed),
+    async retry(id, by) {
       if (id !== undefined && !UUID.test(id)) throw new AppError("mail_unknown");
-      const ids = await requeue(db, { id, at: now() });
-      if (id !== undefined && ids.length === 0) throw new AppError("mail_unknown");
-      return ids;
+      return db.transaction(async (tx) => {
+        const ids = await requeue(tx, { id, at: now() });
+        if (id !== undefined && ids.length === 0) throw new AppError("mail_unknown");
+        const data = { count: ids.length, ...(id === undefined ? {} : { mail: id }) };
+        if (ids.length > 0) await record(tx, { name: "mail.retried", actor: by, data });
+        return ids;
+      });
     },
     sweep: (limit) => deleteOld(db, { at: now(), before: secondsAfter(now(), -KEPT_SECONDS), limit }),
+  };
+}
+
+/** In the names of the wire. */
+export function presentMail(mail: ListedMail): Record<string, unknown> {
+  return {
+    id: mail.id,
+    template: mail.template,
+    language: mail.language,
+    to: mail.to,
+    state: mail.state,
+    attempts: mail.attempts,
+    error: mail.error,
+    due_at: mail.dueAt.toISOString(),
+    created_at: mail.createdAt.toISOString(),
+    sent_at: mail.sentAt?.toISOString(),
   };
 }
 

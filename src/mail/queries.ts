@@ -91,11 +91,19 @@ export async function markFailed(queries: Queries, id: string, error: string): P
 
 export async function selectMails(
   queries: Queries,
-  filter: { readonly state: MailState | undefined; readonly limit: number },
+  filter: {
+    readonly state: MailState | undefined;
+    readonly limit: number;
+    readonly after: { readonly createdAt: Date; readonly id: string } | undefined;
+  },
 ): Promise<readonly MailRow[]> {
+  const { state, limit, after } = filter;
   return queries.query<MailRow>(
-    `select ${COLUMNS} from mails where ($1::text is null or state = $1) order by created_at desc, id limit $2`,
-    [filter.state ?? null, filter.limit],
+    `select ${COLUMNS} from mails
+     where ($1::text is null or state = $1)
+       and ($2::timestamptz is null or (created_at <= $2 and (created_at < $2 or id > $3::uuid)))
+     order by created_at desc, id limit $4`,
+    [state ?? null, after?.createdAt ?? null, after?.id ?? null, limit],
   );
 }
 

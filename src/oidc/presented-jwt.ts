@@ -76,7 +76,7 @@ export function createPresentedJwts(options: PresentedJwtOptions): PresentedJwts
     async find(kind) {
       const here = presentedHere();
       if (here === undefined) return undefined;
-      here.found ??= read(here.token, options);
+      here.found ??= findJwt(here.token, options);
       const payload = await here.found;
       return payload?.kind === kind ? payload : undefined;
     },
@@ -114,7 +114,11 @@ function isAccessToken(type: string): boolean {
   return [TYPE, `application/${TYPE}`].includes(type.toLowerCase());
 }
 
-async function read(token: string, options: PresentedJwtOptions): Promise<AdapterPayload | undefined> {
+/** A JWT access token as if it had been kept; undefined for everything that is not a living one of ours. Whom it is for is the caller's to check. */
+export async function findJwt(
+  token: string,
+  options: Omit<PresentedJwtOptions, "revocations">,
+): Promise<AdapterPayload | undefined> {
   const claims = await verify(token, options);
   const origin = readOrigin(claims?.[ORIGIN_CLAIM]);
   if (claims === undefined || origin === undefined) return undefined;
@@ -124,7 +128,10 @@ async function read(token: string, options: PresentedJwtOptions): Promise<Adapte
 }
 
 /** With our own keys, whatever the token's header says of keys; undefined for everything that is not a living token of ours. */
-async function verify(token: string, { issuer, publicKeys }: PresentedJwtOptions): Promise<JWTPayload | undefined> {
+async function verify(
+  token: string,
+  { issuer, publicKeys }: Pick<PresentedJwtOptions, "issuer" | "publicKeys">,
+): Promise<JWTPayload | undefined> {
   try {
     const verified = await jwtVerify(token, keySetOf(publicKeys()), {
       issuer,

@@ -30,9 +30,9 @@ export interface Roles {
   /** All of them, the built-in ones first. */
   list(): Promise<readonly RoleRow[]>;
   /** `permissions` replaces the whole list. Throws role_unknown, role_builtin, role_invalid, api_unknown. */
-  update(name: string, change: unknown, by: Actor): Promise<RoleRow>;
+  update(name: string, change: unknown, by: Actor, check?: Check): Promise<RoleRow>;
   /** Taken from all who held it; returns how many. */
-  delete(name: string, by: Actor): Promise<number>;
+  delete(name: string, by: Actor, check?: Check): Promise<number>;
   /** Returns the roles that the holder then has. Throws role_unknown, user_unknown, client_unknown, role_holder_invalid. */
   grant(holder: Holder, name: string, by: Actor): Promise<readonly string[]>;
   /** Throws the same, and user_last_owner. */
@@ -41,6 +41,9 @@ export interface Roles {
   /** What the holder's roles hold. From the cache: at most a second old while notices arrive, 30 s otherwise. */
   held(holder: Holder): Promise<readonly HeldRow[]>;
 }
+
+/** Looks at the role under its lock and throws to leave it as it is. */
+export type Check = (before: RoleRow) => void;
 
 interface Context {
   readonly db: Db;
@@ -64,10 +67,11 @@ export function createRoles({ db, notices, record }: Context): Roles {
     create: (input, by) => change((tx) => create(tx, record, input, by)),
     find: async (name) => (isRoleName(name) ? sql.selectRole(db, name) : undefined),
     list: () => sql.selectRoles(db, ROLES_MAX),
-    async update(name, patch, by) {
+    async update(name, patch, by, check) {
       const { description, permissions } = parseRoleChange(patch);
       return change(async (tx) => {
         const before = await lock(tx, name);
+        check?.(before);
         if (description !== undefined) await sql.updateDescription(tx, name, description);
         if (permissions !== undefined) await sql.replacePermissions(tx, name, await resolve(tx, permissions));
         const after = await read(tx, name);
@@ -76,9 +80,11 @@ export function createRoles({ db, notices, record }: Context): Roles {
         return after;
       });
     },
-    delete: async (name, by) =>
+    delete: async (name, by, check) =>
       change(async (tx) => {
-        const changes = changesBetween(presentRole(await lock(tx, name)), undefined);
+        const before = await lock(tx, name);
+        check?.(before);
+        const changes = changesBetween(presentRole(before), undefined);
         const holders = await sql.countHolders(tx, name);
         await sql.deleteRole(tx, name);
         await record(tx, { ...event("role.deleted", by, name, { holders }), changes });

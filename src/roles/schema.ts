@@ -31,6 +31,7 @@ const role = z.strictObject({
 });
 const change = z.strictObject({ description: description.optional(), permissions: permissions.optional() });
 
+export { change as roleChangeShape, permissions as permissionsShape, role as roleShape };
 export type RoleInput = z.infer<typeof role>;
 export type RoleChange = z.infer<typeof change>;
 /** What a role holds: scopes of APIs, by the API's identifier. */

@@ -34,6 +34,8 @@ export interface Sessions {
   endAll(of: Owner, by: Actor): Promise<void>;
   /** Those that live, at most `LISTED_MAX`. */
   listGrants(of: Owner | UserAtClient): Promise<readonly ListedGrant[]>;
+  /** One of `listGrants`, by its hash. False: there is no such grant of this person. */
+  endGrant(userId: string, hash: string, by: Actor): Promise<boolean>;
   /** Whatever this person has at the client, however much; returns how many Grants. A consent is the caller's to withdraw. */
   endGrants(of: UserAtClient): Promise<number>;
 }
@@ -74,6 +76,19 @@ export function createSessions(options: {
         count += page.length;
         if (page.length < LISTED_MAX) return count;
       }
+    },
+    async endGrant(userId, hash, by) {
+      const theirs = await (await store()).listGrants({ userId }, LISTED_MAX);
+      if (!theirs.some((grant) => grant.hash === hash)) return false;
+      await revocations.end({ kind: "grant", hash }, (tx) =>
+        record(tx, {
+          name: "grant.ended",
+          actor: by,
+          subject: { kind: "user", id: userId },
+          data: { grant: hash },
+        }),
+      );
+      return true;
     },
   };
 }

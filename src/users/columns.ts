@@ -24,6 +24,21 @@ export function toUser(row: UserRow | undefined): User | undefined {
   };
 }
 
+/** Names as on the wire and in the REST API; times as RFC 3339. */
+export function presentUser(user: User): Record<string, unknown> {
+  return {
+    id: user.id,
+    email: user.email,
+    email_verified: user.isEmailVerified,
+    ...user.claims,
+    roles: user.roles,
+    disabled: user.isDisabled,
+    has_password: user.hasPassword,
+    created_at: user.createdAt.toISOString(),
+    updated_at: user.updatedAt.toISOString(),
+  };
+}
+
 export function columnsOf(email: EmailAddress, isVerified: boolean, claims: StandardClaims): UserColumns {
   return { email: email.address, email_canonical: email.canonical, email_verified: isVerified, claims };
 }

@@ -17,7 +17,7 @@ import {
 import { AppError } from "../errors.ts";
 import { importUsers } from "./import-command.ts";
 import { parseNewUser, parseUserChange, parseUserFilter } from "./schema.ts";
-import type { User, Users } from "./user.ts";
+import { presentUser, type User, type Users } from "./user.ts";
 
 interface App {
   readonly users: Users;
@@ -94,7 +94,7 @@ export const userCommands: CommandGroup<App> = {
       flags: {
         limit: { type: "string", value: "N", summary: "at most so many, 1 to 200; 50 unless given" },
         after: { type: "string", value: "CURSOR", summary: "continue where the page before ended" },
-        query: { type: "string", summary: "only users whose address begins so or whose name holds it" },
+        query: { type: "string", summary: "only this id, or users whose address, name or family name begins so" },
       },
       run: listUsers,
     },
@@ -142,7 +142,7 @@ async function listUsers(app: App, given: Given, io: CommandIo): Promise<void> {
     present({ limit: textOf(given, "limit"), after: textOf(given, "after"), query: textOf(given, "query") }),
   );
   const page = await app.users.list(filter);
-  if (io.isJson) printJson(io, page.users.map(toJson));
+  if (io.isJson) printJson(io, page.users.map(presentUser));
   else {
     const rows = page.users.map((user) => [user.id, user.email, user.claims.name, stateOf(user)]);
     printTable(io, ["ID", "E-MAIL", "NAME", "STATE"], rows);
@@ -233,23 +233,8 @@ async function passwordOf(given: Given, io: CommandIo): Promise<{ password?: str
 }
 
 function printUser(user: User, io: CommandIo): void {
-  if (io.isJson) printJson(io, toJson(user));
-  else printFields(io, { ...toJson(user), roles: user.roles.length === 0 ? undefined : user.roles });
-}
-
-/** Names as on the wire and in the REST API; times as RFC 3339. */
-function toJson(user: User): Record<string, unknown> {
-  return {
-    id: user.id,
-    email: user.email,
-    email_verified: user.isEmailVerified,
-    ...user.claims,
-    roles: user.roles,
-    disabled: user.isDisabled,
-    has_password: user.hasPassword,
-    created_at: user.createdAt.toISOString(),
-    updated_at: user.updatedAt.toISOString(),
-  };
+  if (io.isJson) printJson(io, presentUser(user));
+  else printFields(io, { ...presentUser(user), roles: user.roles.length === 0 ? undefined : user.roles });
 }
 
 function stateOf(user: User): string {

@@ -1,5 +1,5 @@
 /** SQL of users and their roles; imported by this room alone. */
-import type { Parameter, Queries } from "../store/db.ts";
+import type { Queries } from "../store/db.ts";
 import type { StandardClaims } from "./schema.ts";
 
 /** A type, not an interface, so that it is a row for the driver too. */
@@ -42,25 +42,38 @@ export async function lockRow(tx: Queries, id: string): Promise<UserRow | undefi
   return findRow(tx, id);
 }
 
-/** In order of creation. The address is searched from its beginning, which an index serves; the name anywhere. */
+/** In order of creation. */
 export async function selectRows(
   queries: Queries,
-  filter: { limit: number; after?: { createdAt: Date; id: string } | undefined; query?: string | undefined },
+  filter: { limit: number; after?: { createdAt: Date; id: string } | undefined },
 ): Promise<UserRow[]> {
-  const text = filter.query?.replace(/[\\%_]/g, "\\$&");
-  const parameters: readonly Parameter[] = [
-    filter.after?.createdAt ?? null,
-    filter.after?.id ?? null,
-    text === undefined ? null : `${text.toLowerCase()}%`,
-    text === undefined ? null : `%${text}%`,
-    filter.limit,
-  ];
   return queries.query<UserRow>(
     `select ${COLUMNS} from users u
      where ($1::timestamptz is null or (u.created_at, u.id) > ($1::timestamptz, $2::uuid))
-       and ($3::text is null or u.email_canonical like $3 or u.claims->>'name' ilike $4)
-     order by u.created_at, u.id limit $5`,
-    parameters,
+     order by u.created_at, u.id limit $3`,
+    [filter.after?.createdAt ?? null, filter.after?.id ?? null, filter.limit],
+  );
+}
+
+/** By what users are found, in this order: each has an index of its own, in the order of the signs (migrations 003 and 012). */
+export const SEARCHED = ["u.email_canonical", "lower(u.claims->>'name')", "lower(u.claims->>'family_name')"] as const;
+const HAS_VALUE = ["true", "u.claims->>'name' is not null", "u.claims->>'family_name' is not null"] as const;
+
+/** Users whose value of this kind begins so, and who were not found by one before it. One range of one index, however many there are. */
+export async function searchRows(
+  queries: Queries,
+  call: { kind: number; prefix: string; after: { key: string; id: string } | undefined; limit: number },
+): Promise<(UserRow & { readonly found: string })[]> {
+  const { kind, after, limit } = call;
+  const pattern = `${call.prefix.replace(/[\\%_]/g, "\\$&")}%`;
+  const value = SEARCHED[kind] ?? "";
+  const before = SEARCHED.slice(0, kind).map((other) => `and coalesce(${other} not like lower($1), true)`);
+  return queries.query<UserRow & { found: string }>(
+    `select ${COLUMNS}, ${value} as found from users u
+     where ${HAS_VALUE[kind]} and ${value} like lower($1) ${before.join(" ")}
+       and ($2::text is null or (${value} ~>=~ $2 and (${value} ~>~ $2 or u.id > $3::uuid)))
+     order by ${value} using ~<~, u.id limit $4`,
+    [pattern, after?.key ?? null, after?.id ?? null, limit],
   );
 }
 

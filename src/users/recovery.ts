@@ -4,11 +4,21 @@ import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import type { Revocations } from "../revocations/revocation.ts";
 import type { Db, Queries } from "../store/db.ts";
+import { takeLock } from "../store/locks.ts";
 import { toUser } from "./columns.ts";
 import { parseEmail } from "./email.ts";
 import { type Letters, languageOf, sendNotice } from "./letter.ts";
 import { endLinks, lookAtLink, makeLink, secondsOf, useLink } from "./link.ts";
-import { clearPassword, findRow, lockRow, type UserRow, updatePassword, updateUser } from "./queries.ts";
+import {
+  clearPassword,
+  findRow,
+  insertRole,
+  lockRow,
+  type UserRow,
+  updateDisabled,
+  updatePassword,
+  updateUser,
+} from "./queries.ts";
 import { rowByEmail } from "./sign-in.ts";
 import type { User, Users } from "./user.ts";
 
@@ -24,6 +34,8 @@ export interface Recoveries {
   recover(token: string, password: string, by: Actor): Promise<User>;
   /** An administrator's way: the person gets a link, and no password is good until it was used. Throws AppError user_unknown. */
   force(userId: string, by: Actor): Promise<User>;
+  /** Whoever is on the host and has no mail: makes the user an owner who can sign in, and returns the link to set a password. Throws AppError user_unknown. */
+  makeOwnerLink(userId: string, by: Actor): Promise<{ readonly user: User; readonly link: string }>;
   /** The notice that the link came with; undefined when it has ended. */
   findNotice(token: string): Promise<string | undefined>;
   /** Ends all sessions and apps and the password itself, and sends a link to set another one. Throws AppError link_gone. */
@@ -51,6 +63,7 @@ export function createRecoveries(room: Room): Recoveries {
     },
     recover: (token, password, by) => recoverPassword(room, { token, password }, by),
     force: (userId, by) => forceReset(room, userId, by),
+    makeOwnerLink: (userId, by) => makeOwnerLink(room, userId, by),
     findNotice: async (token) => (await lookAtLink(room.db, "not_me", token))?.data["notice"],
     notMe: (token, by) => undoAll(room, token, by),
   };
@@ -120,6 +133,25 @@ async function forceReset(room: Room, userId: string, by: Actor): Promise<User> 
   });
   await room.revocations.carryOut({ kind: "user", id: user.id });
   return user;
+}
+
+async function makeOwnerLink(room: Room, userId: string, by: Actor): Promise<{ user: User; link: string }> {
+  return room.db.transaction(async (tx) => {
+    await takeLock(tx, "owners");
+    const row = known(await lockRow(tx, userId));
+    const subject = { kind: "user", id: row.id } as const;
+    if (row.disabled_at !== null) {
+      await updateDisabled(tx, row.id, null, now());
+      await room.record(tx, { name: "user.enabled", actor: by, subject });
+    }
+    if (!row.roles.includes("owner")) {
+      await insertRole(tx, row.id, "owner", now());
+      await room.record(tx, { name: "role.granted", actor: by, subject, data: { role: "owner" } });
+    }
+    const token = await makeLink(tx, { kind: "recover", userId: row.id });
+    await room.record(tx, { name: "user.recovery_asked", actor: by, subject });
+    return { user: toUser(known(await findRow(tx, row.id))), link: `${room.letters.issuer}/recover/${token}` };
+  });
 }
 
 async function undoAll(room: Room, token: string, by: Actor): Promise<void> {

@@ -12,6 +12,8 @@ const SHORT_CHARS_MAX = 64;
 /** Longest address and password are decided elsewhere; this only keeps a huge text away from the work there. */
 const INPUT_CHARS_MAX = 4096;
 const SEARCH_CHARS_MAX = 254;
+/** A name of 200 characters outside ASCII, encoded, and an id. */
+const CURSOR_CHARS_MAX = 1500;
 
 const DATE = /^(\d{4})(?:-(\d{2})-(\d{2}))?$/;
 /** E.164 with the usual signs between the digits, and an extension as RFC 3966 writes it. */
@@ -109,9 +111,16 @@ const changeSchema = z
     }),
   })
   .partial();
+/** What an administrator writes through the API: whether an address or a number is proven is for the server to know, a password for the person, a role has operations of its own. */
+export const newUserShape = z.strictObject({
+  email: own.email,
+  ...claimsSchema.omit({ phone_number_verified: true }).shape,
+});
+export const userChangeShape = changeSchema.omit({ email_verified: true, owner: true, phone_number_verified: true });
+
 const listSchema = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  after: z.string().max(SHORT_CHARS_MAX).optional(),
+  after: z.string().max(CURSOR_CHARS_MAX).optional(),
   query: line(SEARCH_CHARS_MAX).optional(),
 });
 

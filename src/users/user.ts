@@ -30,6 +30,7 @@ import {
 import type { NewUser, StandardClaims, UserChange, UserFilter } from "./schema.ts";
 import { authenticate, rowByEmail } from "./sign-in.ts";
 
+export { presentUser } from "./columns.ts";
 export type { NewUser, StandardClaims, UserChange, UserFilter } from "./schema.ts";
 
 export interface User {
@@ -73,8 +74,8 @@ export interface Users {
   find(id: string): Promise<User | undefined>;
   findByEmail(email: string): Promise<User | undefined>;
   list(filter: UserFilter): Promise<UserPage>;
-  /** Throws AppError user_unknown and what `create` throws. A new address counts as unverified unless the change says otherwise. */
-  update(idOrEmail: string, change: UserChange, by: Actor): Promise<User>;
+  /** `check` looks at the user under the lock and throws to leave it as it is. Throws AppError user_unknown and what `create` throws. A new address counts as unverified unless the change says otherwise. */
+  update(idOrEmail: string, change: UserChange, by: Actor, check?: (before: User) => void): Promise<User>;
   /** Disabling also ends all sessions and apps of the user, again if the user is disabled already. Throws AppError user_unknown, user_last_owner. */
   setDisabled(idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User>;
   /** Whoever knew the old one is signed out everywhere. `alongside` runs in the same transaction. Throws AppError user_unknown, user_password_refused. */
@@ -126,7 +127,7 @@ export function createUsers(options: {
     find: async (id) => (UUID.test(id) ? toUser(await findRow(room.db, id)) : undefined),
     findByEmail: async (email) => toUser(await rowByEmail(room.db, email)),
     list: (filter) => listUsers(room.db, filter),
-    update: (idOrEmail, change, by) => changeUser(room, idOrEmail, change, by),
+    update: (idOrEmail, change, by, check) => changeUser(room, idOrEmail, { change, by, check }),
     setDisabled: (idOrEmail, isDisabled, by) => disableUser(room, idOrEmail, isDisabled, by),
     setPassword: (idOrEmail, password, by, alongside) => changePassword(room, { idOrEmail, password, by, alongside }),
     passwordFault: (password, of) =>
@@ -191,12 +192,18 @@ async function createFirstOwner(
   return createUser(room, { input: { ...call.input, isOwner: true }, by: call.by, first });
 }
 
-async function changeUser(room: Room, idOrEmail: string, change: UserChange, by: Actor): Promise<User> {
+async function changeUser(
+  room: Room,
+  idOrEmail: string,
+  call: { change: UserChange; by: Actor; check: ((before: User) => void) | undefined },
+): Promise<User> {
+  const { change, by } = call;
   const found = known(await anyRow(room.db, idOrEmail));
   const email = change.email === undefined ? undefined : checkEmail(change.email);
   return commit(room, email, async (tx) => {
     if (change.isOwner !== undefined) await takeLock(tx, "owners");
     const row = known(await lockRow(tx, found.id));
+    call.check?.(toUser(row));
     const at = now();
     const next = changedColumns(row, change, email);
     const fields = [...next.fields];

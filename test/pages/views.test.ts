@@ -144,6 +144,30 @@ const samples: readonly (readonly [string, Locals])[] = [
     },
   ],
   ["console/setup-done", { user }],
+  [
+    "rest/reference",
+    {
+      base: "https://id.example/api/v1",
+      groups: [
+        {
+          tag: "clients",
+          entries: [
+            {
+              ...{
+                id: "createClient",
+                method: "POST",
+                path: "/clients",
+                scope: "clients:write",
+                summary: "Register a client",
+              },
+              words: "The secret is in this answer and nowhere else.",
+              fields: [{ name: "client_name", kind: "string", isRequired: true, words: "As people read it" }],
+            },
+          ],
+        },
+      ],
+    },
+  ],
 ];
 const named = samples.map(([view, locals], index) => [`${view} (${index})`, view, locals] as const);
 
