@@ -1,5 +1,5 @@
 /** The tree that `npm test` runs: every file of ours with its types taken off once, since each of some two hundred processes would do it anew. */
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { transformSync } from "@swc/wasm-typescript";
 
@@ -36,7 +36,7 @@ export function compile(checkout: string): { readonly folder: string; remove(): 
       );
     }
   }
-  for (const name of BESIDE) symlinkSync(join(checkout, name), join(folder, name), "dir");
+  for (const name of BESIDE) cpSync(join(checkout, name), join(folder, name), { recursive: true });
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 

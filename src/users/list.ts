@@ -4,7 +4,7 @@ import type { Db } from "../store/db.ts";
 import { toUser } from "./columns.ts";
 import { findRow, SEARCHED, searchRows, selectRows, type UserRow } from "./queries.ts";
 import type { UserFilter } from "./schema.ts";
-import type { UserPage } from "./user.ts";
+import type { User } from "./user.ts";
 
 const UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const ID = new RegExp(`^${UUID}$`, "i");
@@ -12,6 +12,12 @@ const ID = new RegExp(`^${UUID}$`, "i");
 const CURSOR = new RegExp(`^(\\d{1,15})\\.(${UUID})$`);
 /** By what the last one was found, its value, and the id. */
 const FOUND = new RegExp(`^([0-2])~([A-Za-z0-9_-]{1,1400})\\.(${UUID})$`);
+
+export interface UserPage {
+  readonly users: readonly User[];
+  /** The `after` of the next page; absent on the last. */
+  readonly next?: string;
+}
 
 interface Place {
   readonly kind: number;

@@ -1,5 +1,4 @@
 /** Users: the people who sign in. Every change is recorded in its own transaction; a failed sign-in never says why it failed. */
-
 import type { Actor, AuditEvent, EventName, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
@@ -10,7 +9,7 @@ import type { IsBreached } from "./breached.ts";
 import { changedColumns, columnsOf, toUser } from "./columns.ts";
 import { type EmailAddress, parseEmail } from "./email.ts";
 import type { Hasher } from "./hasher.ts";
-import { listUsers } from "./list.ts";
+import { listUsers, type UserPage } from "./list.ts";
 import { checkPassword, normalizePassword, passwordContext, passwordFieldFault, refused } from "./password.ts";
 import {
   countRows,
@@ -50,12 +49,6 @@ export interface User {
   readonly deleteAt: Date | undefined;
   readonly createdAt: Date;
   readonly updatedAt: Date;
-}
-
-export interface UserPage {
-  readonly users: readonly User[];
-  /** The `after` of the next page; absent on the last. */
-  readonly next?: string;
 }
 
 type Alongside = (tx: Queries, user: User) => Promise<void>;
