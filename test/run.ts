@@ -132,8 +132,7 @@ async function runFiles(options: {
   const source = (file: string): string => relative(tree, file).replace(/\.js$/, ".ts");
   const stream = run({
     files: options.files.map(compiled),
-    // A run that decides takes its time: beside a browser and a second server, passwords are not hashed in the time they have.
-    concurrency: options.isLong || process.env["CI"] === "true" ? 1 : Math.max(2, availableParallelism()),
+    concurrency: options.isLong ? 1 : Math.max(2, availableParallelism()),
     timeout: options.isLong ? LONG_FILE_MS : FILE_MS,
     signal: options.signal,
   });
