@@ -8,7 +8,7 @@ import { beginJourney, type Journey, PASSWORD } from "./journey.ts";
 import { allow, fillSignIn, visit } from "./visit.ts";
 
 const skip = await withoutChromium();
-const SCRIPT = `"><script>alert(1)</script></title><img src=x onerror=alert(2)>#{7*7}{{7*7}}\${7*7}'`;
+const SCRIPT = `"><script>alert(1)</script></title><img src=x onerror=alert(2)>#{7*1337}{{7*1337}}\${7*1337}'`;
 const LINK = "javascript:alert(3)";
 const EMAIL = "mallory@lindqvist.example";
 /** What a quarter of the markup would look like had it become markup, or a template. */
@@ -18,7 +18,7 @@ async function assertHarmless(page: Page, isShown: boolean): Promise<void> {
   // The library's own page of form_post sends itself by a script with a hash; it never stays.
   assert.equal(await page.locator(RUNNING).count(), 0, await page.title());
   const text = (await page.textContent("body")) ?? "";
-  assert.equal(/(^|\D)49(\D|$)/.test(text), false, "no template ran");
+  assert.equal(/(^|\D)9359(\D|$)/.test(text), false, "no template ran");
   if (isShown) assert.ok(text.includes(SCRIPT), `it is shown as it is: ${text.slice(0, 200)}`);
 }
 
