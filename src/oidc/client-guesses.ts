@@ -23,8 +23,7 @@ export function createClientGuesses(limits: Limits): ClientGuesses {
     isBlocked: (clientId, address) => (blockedUntil.get(subjectOf(clientId, address)) ?? 0) > monotonicMs(),
     async judge(ctx) {
       if (ctx.status !== 401 || (ctx.body as { error?: unknown } | null)?.error !== "invalid_client") return undefined;
-      const clientId = presentedId(ctx);
-      // Who names no client tries no secret.
+      const clientId = guessedAt(ctx);
       if (clientId === undefined) return undefined;
       const subject = subjectOf(clientId, ctx.ip);
       const waitSeconds = await limits.hit(CLIENT_AUTHENTICATION, subject);
@@ -40,12 +39,12 @@ function subjectOf(clientId: string, address: string): string {
   return `${clientId.slice(0, ID_CHARS_MAX)} ${addressSubject(address)}`;
 }
 
-/** The client that the request speaks for, whether there is such a one or not (RFC 6749 section 2.3.1). */
-function presentedId(ctx: Context): string | undefined {
-  const { oidc } = ctx as { oidc?: { client?: { clientId: string }; params?: { client_id?: unknown } } };
+/** The client whose secret was tried, whether there is such a client or not (RFC 6749 section 2.3.1). Nobody guesses a signature: assertions do not count. */
+function guessedAt(ctx: Context): string | undefined {
+  const { params } = (ctx as { oidc?: { params?: { client_id?: unknown; client_secret?: unknown } } }).oidc ?? {};
   const [scheme = "", credentials = ""] = ctx.get("authorization").split(" ");
-  const basic =
-    scheme.toLowerCase() === "basic" ? Buffer.from(credentials, "base64").toString().split(":")[0] : undefined;
-  const id = oidc?.client?.clientId ?? basic ?? oidc?.params?.client_id;
-  return typeof id === "string" && id !== "" ? id : undefined;
+  const isBasic = scheme.toLowerCase() === "basic";
+  const id = isBasic ? Buffer.from(credentials, "base64").toString().split(":")[0] : params?.client_id;
+  const isTried = isBasic || params?.client_secret !== undefined;
+  return isTried && typeof id === "string" && id !== "" ? id : undefined;
 }
