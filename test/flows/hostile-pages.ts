@@ -86,7 +86,6 @@ export function absentRows(): Row[] {
     "/me",
     "/token/introspection",
     "/admin",
-    "/api/v1/users",
     "/constructor",
     "/__proto__",
     "/.env",

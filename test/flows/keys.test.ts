@@ -268,7 +268,7 @@ test("SECRET_KEY is replaced: nobody is signed out, no refresh token is refused,
     ({ engine: "postgres", beside: { env: { ...first.env, SECRET_KEY: secretKey } } }) as const;
   const both = await startSignet(with_(`${fresh},${old}`));
   const told = await signet({ ...both.env }, "key", "reencrypt", "--json");
-  const reencrypted = { "signing keys": 3, "random keys": 6, mails: 0, "sign-up codes": 0 };
+  const reencrypted = { "signing keys": 3, "random keys": 6, mails: 0, "sign-up codes": 0, answers: 0 };
   assert.deepEqual(JSON.parse(told.out), { reencrypted }, told.err);
   await both.close();
   const last = await startSignet(with_(fresh));

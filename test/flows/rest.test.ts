@@ -99,7 +99,10 @@ test("no route answers without a token, and none to a token that is not for it (
     "an ID token": tokens.id_token ?? "",
     expired: await signed({ aud: ADMIN }, -100),
     "of somebody who is disabled": gone.access_token,
-    "changed by a letter": `${here.tokens.owner.slice(0, -2)}AA`,
+    "changed by a letter": here.tokens.owner.replace(
+      /\.([\w-]{3})([\w-])([\w-]+)$/,
+      (_, head, one, tail) => `.${head}${one === "A" ? "B" : "A"}${tail}`,
+    ),
     "no token at all": "x",
   };
   const kinds = Object.entries(bad);
