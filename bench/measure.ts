@@ -44,7 +44,7 @@ interface Taken {
 }
 
 const SERVER = "server";
-/** V8 compiles what runs often: before so many operations a slice measures the compiler (measured: 1,280 µs after 2,000, then 800). */
+/** V8 compiles what runs often: before so many operations a slice measures the compiler (seen on a busy machine: 1,280 µs after 2,000, 800 after 6,000). */
 const WARM_UP_OPERATIONS = 5000;
 /** Between slices the others ran: caches fill again. */
 const AGAIN_MS = 200;

@@ -13,6 +13,7 @@ import {
   isFine,
   isRetryLater,
   isRetryPage,
+  letLooksAge,
   machineToken,
   openSignIn,
   ownPostgres,
@@ -72,6 +73,7 @@ async function prepare(journey: Journey) {
     ask,
     check,
   });
+  await letLooksAge();
   return {
     refresh,
     control: () => at.get("/jwks"),

@@ -18,6 +18,7 @@ import {
   isFine,
   isRetryLater,
   isRetryPage,
+  letLooksAge,
   machineToken,
   type OwnRedis,
   openSignIn,
@@ -96,6 +97,7 @@ async function prepare(journey: Journey) {
   const revoke = () => at.post("/revoke", { token: tokens.access_token }, basic(web));
   const signInAgain = () =>
     stranger.submit(page, { email: EMAIL, password: PASSWORD }, { match: 'name="password"', headers: html });
+  await letLooksAge();
   return {
     refresh,
     introspect,

@@ -388,3 +388,8 @@ export function authorizeUrl(journey: Pick<Journey, "issuer" | "web">, clientId 
 export function machineToken(at: Client, machine: Registered): Promise<Answer> {
   return at.post("/token", { grant_type: "client_credentials", scope: "read:things", resource: API }, basic(machine));
 }
+
+/** Readiness is looked at four times a second at most: a look from before the fault must not answer for it. */
+export function letLooksAge(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 300));
+}
