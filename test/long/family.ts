@@ -27,6 +27,8 @@ const TTL_SECONDS_BY_MODEL: Readonly<Record<string, number>> = {
   ".sid": DAY_SECONDS + 2 * TOLERANCE_SECONDS,
   ".of-user": 91 * DAY_SECONDS,
   ".of-client": 91 * DAY_SECONDS,
+  // One for all of Redis, by which an older state that was put back is known.
+  epoch: DAY_SECONDS,
 };
 const SCOPE = "openid profile email offline_access";
 /** An opaque access token is a record of its own for its ten minutes, with a refresh token or without. */
