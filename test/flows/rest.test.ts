@@ -105,13 +105,13 @@ test("no route answers without a token, and none to a token that is not for it (
     ),
     "no token at all": "x",
   };
-  const kinds = Object.entries(bad);
   for (const [index, { method, path }] of operations.entries()) {
-    const [kind, token] = kinds[index % kinds.length] ?? ["", ""];
     const headers = { "x-forwarded-for": `198.51.100.${index}` };
-    const answer = await call(token, method, path.replace(/\{\w+\}/g, "x"), { headers });
-    assert.equal(answer.json()["code"], "token_invalid", `${kind} at ${method} ${path}: ${answer.text}`);
-    assert.match(String(answer.headers["www-authenticate"]), /error="invalid_token"/);
+    for (const [kind, token] of Object.entries(bad)) {
+      const answer = await call(token, method, path.replace(/\{\w+\}/g, "x"), { headers });
+      assert.equal(answer.json()["code"], "token_invalid", `${kind} at ${method} ${path}: ${answer.text}`);
+      assert.match(String(answer.headers["www-authenticate"]), /error="invalid_token"/);
+    }
   }
   // The cookie of a signed-in browser is nothing here, from whatever site the request came.
   const byCookie = await browser.request({
@@ -488,13 +488,12 @@ test("the document lists every operation, and every answer has the shape that it
   const { signing } = await service.keys.list();
   ids["kid"] = signing.find(({ state }) => state === "announced")?.kid ?? "";
   await walk("revokeKey");
-  ids["mail_id"] = String(
-    (await service.db.query<{ id: string }>("select id from mails where sealed_values is not null limit 1"))[0]?.id,
+  const [given] = await service.db.query<{ id: string }>(
+    `insert into mails (id, template, language, recipient, sealed_values, state, due_at, expires_at, created_at)
+     values (gen_random_uuid(), 'notice', 'en', 'given-up@example.com', 'x', 'failed', now(), now() + interval '1 day', now()) returning id`,
   );
-  if (ids["mail_id"] === "undefined") {
-    isProblem(await call(tokens.owner, "POST", `/mails/${NOBODY}/retry`), 404, "mail_unknown");
-    walked.add("retryMail");
-  } else await walk("retryMail");
+  ids["mail_id"] = given?.id ?? "";
+  await walk("retryMail");
   await walk("deleteUser");
   assert.ok(webId !== undefined && people.owner !== "", "there were some");
   assert.deepEqual(

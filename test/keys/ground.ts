@@ -22,8 +22,6 @@ export const LONGEST_USE = {
 };
 const log = createLog({ level: "silent", pretty: false });
 
-export type KeyGround = Awaited<ReturnType<typeof keyGround>>;
-
 /** `secretKeys` as in SECRET_KEY: the first seals, all open. */
 export async function keyGround(options: { secretKeys?: readonly Buffer[]; times?: Partial<KeyTimes> } = {}) {
   const { connection } = await testDatabase();

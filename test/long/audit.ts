@@ -7,7 +7,9 @@ const EVENTS = 100_000;
 const WRITTEN_AT_ONCE = 10_000;
 /** An order of magnitude above what was measured. */
 const VERIFY_SECONDS_MAX = 300;
-const PAGE_MS_MAX = 2000;
+/** The bound of lists for administrators, at the 99th percentile. */
+const PAGE_MS_MAX = 200;
+const PAGES = 100;
 
 test(`${EVENTS} events are sealed and verified, and each hand on them is found`, async () => {
   const ground = await auditGround();
@@ -28,11 +30,13 @@ test(`${EVENTS} events are sealed and verified, and each hand on them is found`,
   assert.deepEqual([verifying.result.events, verifying.result.faultCount], [EVENTS, 0]);
   let slowest = 0;
   for (const filter of [{}, { actor: "user-3" }, { subject: "client-4" }, { action: "client.updated" }]) {
-    const { seconds } = await timed(() => ground.trail.list(filter, { limit: 50 }));
-    slowest = Math.max(slowest, seconds * 1000);
+    const times: number[] = [];
+    while (times.length < PAGES)
+      times.push((await timed(() => ground.trail.list(filter, { limit: 50 }))).seconds * 1000);
+    slowest = Math.max(slowest, times.sort((a, b) => a - b)[Math.ceil(PAGES * 0.99) - 1] ?? Number.POSITIVE_INFINITY);
   }
   console.log(
-    `# audit: ${EVENTS} events sealed in ${sealing.seconds.toFixed(1)} s, verified in ${verifying.seconds.toFixed(1)} s; slowest page of 50 in ${slowest.toFixed(0)} ms`,
+    `# audit: ${EVENTS} events sealed in ${sealing.seconds.toFixed(1)} s, verified in ${verifying.seconds.toFixed(1)} s; p99 of the slowest kind of page ${slowest.toFixed(0)} ms`,
   );
   assert.ok(verifying.seconds < VERIFY_SECONDS_MAX, `${verifying.seconds} s to verify`);
   assert.ok(slowest < PAGE_MS_MAX, `${slowest} ms for a page`);

@@ -52,6 +52,8 @@ test("the Python of the guide takes the API's tokens and refuses the others", {
   const none = Buffer.from('{"alg":"none","typ":"at+jwt"}').toString("base64url");
   const stranger = Buffer.from('{"alg":"ES256","typ":"at+jwt","kid":"none"}').toString("base64url");
   const invalid = { status: 401, challenge: 'Bearer error="invalid_token"' };
+  // In the middle: the last letters may already be those that would be put there.
+  const altered = signature.replace(/^(.{3})(.)/, (_, start, one) => `${start}${one === "A" ? "B" : "A"}`);
   const rows: readonly (readonly [header: string | null, scope: string, answer: object])[] = [
     [`Bearer ${good}`, "read:things", { subject: machine.id }],
     [`bearer ${good}`, "read:things", { subject: machine.id }],
@@ -65,7 +67,7 @@ test("the Python of the guide takes the API's tokens and refuses the others", {
     ["Bearer abc", "read:things", invalid],
     [`Bearer ${none}.${body}.`, "read:things", invalid],
     [`Bearer ${stranger}.${body}.${signature}`, "read:things", invalid],
-    [`Bearer ${head}.${body}.${signature.slice(0, -2)}AA`, "read:things", invalid],
+    [`Bearer ${head}.${body}.${altered}`, "read:things", invalid],
     [`Bearer ${head}.${body}`, "read:things", invalid],
     [`Bearer ${"a".repeat(20_000)}`, "read:things", invalid],
   ];
