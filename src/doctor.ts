@@ -59,10 +59,17 @@ function readable({ check, level, cause, mend }: Finding): string {
   return `${mark}  ${check}: ${cause}\n${mend === undefined ? "" : `         mend: ${mend}\n`}`;
 }
 
+/** Where this machine reaches what listens there: all addresses are reached at loopback, and a URL has IPv6 in brackets. */
+function fromHere(host: string, port: number): string {
+  const address = ["0.0.0.0", "::"].includes(host) ? "127.0.0.1" : host;
+  return `${address.includes(":") ? `[${address}]` : address}:${port}`;
+}
+
 async function live(env: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
   const { host, port } = readConfig(env);
-  const url = `http://${["0.0.0.0", "::"].includes(host) ? "127.0.0.1" : host}:${port}/health/live`;
-  const answer = await createOutgoing({ allow: [host], isDevelopment: true })
+  const place = fromHere(host, port);
+  const url = `http://${place}/health/live`;
+  const answer = await createOutgoing({ allow: [new URL(url).hostname], isDevelopment: true })
     .fetch(url)
     .catch(() => undefined);
   if (answer?.status === 200) return [{ check: "live", level: "ok", cause: `${url} answers` }];
@@ -257,16 +264,16 @@ async function arrival(config: Config, outgoing: Outgoing): Promise<readonly Fin
     ...cookieFindings(page.headers.getSetCookie(), config.issuer),
     ...(Number.isNaN(theirs) ? [] : [clockFinding("clock of the server", theirs)]),
   ];
-  const host = ["0.0.0.0", "::"].includes(config.managementHost) ? "127.0.0.1" : config.managementHost;
-  const management = `http://${host}:${config.managementPort}${ARRIVALS_PATH}${word}`;
-  const told = await createOutgoing({ allow: [host], isDevelopment: true })
+  const place = fromHere(config.managementHost, config.managementPort);
+  const management = `http://${place}${ARRIVALS_PATH}${word}`;
+  const told = await createOutgoing({ allow: [new URL(management).hostname], isDevelopment: true })
     .fetch(management)
     .catch(() => undefined);
   if (told?.status === 200)
     return [...found, ...arrivalFindings((await told.json()) as Arrival, config.issuer, config.trustProxy)];
   const cause =
     told === undefined
-      ? `the management port at ${host}:${config.managementPort} does not answer, so nobody tells how a request arrives`
+      ? `the management port at ${place} does not answer, so nobody tells how a request arrives`
       : "the request did not reach this server: another instance answered, or the proxy drops headers that it does not know";
   return [...found, { check: "arrival", level: "warning", cause, mend: "run the doctor where the server runs" }];
 }

@@ -22,7 +22,7 @@ export interface AuditCommandApp {
 }
 
 const LIMIT_DEFAULT = 50;
-/** So many checkpoints of a log are held against the trail; that is a year of five-second batches. */
+/** So many checkpoints of a log are held against the trail: those of seven months in which the sealer never rests. */
 const KNOWN_MAX = 10_000_000;
 
 const FILTERS: Flags = {
@@ -72,7 +72,7 @@ const verify: Verb<AuditCommandApp> = {
     against: {
       type: "string",
       value: "FILE",
-      summary: 'a log or an export ("-": standard input): every checkpoint in it must still be there',
+      summary: 'a log or an export ("-": standard input, up to a megabyte): every checkpoint in it must still be there',
     },
   },
   async run({ trail }, given, io) {

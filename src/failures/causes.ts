@@ -33,6 +33,7 @@ export const CAUSES = {
   auth_header: [],
   secret_mistyped: [],
   secret_wrong: ["registered"],
+  secret_throttled: [],
   assertion: ["detail"],
   grant_type_unknown: ["sent"],
   grant_type_not_allowed: ["sent", "registered"],

@@ -96,7 +96,7 @@ export function createFailures(options: { db: Db; log: Log; words: (language: st
   };
   return {
     note(failure) {
-      // One request, one failure: the last that was said of it.
+      // One request, one failure: the last that was said of it before it is written.
       if (!waiting.has(failure.id) && (waiting.size >= WAITING_MAX || !isSampled(failure))) return;
       const facts = Object.entries(failure.facts).map(([name, value]) => [name, withoutSecrets(value)]);
       const description = failure.description === undefined ? undefined : withoutSecrets(failure.description);
@@ -107,11 +107,14 @@ export function createFailures(options: { db: Db; log: Log; words: (language: st
       waiting = new Map();
       for (let from = 0; from < all.length; from += FLUSH_ROWS) {
         const part = all.slice(from, from + FLUSH_ROWS);
-        await sql.insertFailures(db, part).catch((error: Error) => {
+        try {
+          await sql.insertFailures(db, part);
+          await sql.deleteBeyond(db, [...new Set(part.map(({ clientId }) => clientId))], ROWS_PER_CLIENT_MAX);
+        } catch (error) {
           // What explains mistakes is no record: what cannot be written now is let go.
-          log.warn("failures of apps were not kept", { count: part.length, error: error.message });
-        });
-        await sql.deleteBeyond(db, [...new Set(part.map(({ clientId }) => clientId))], ROWS_PER_CLIENT_MAX);
+          const reason = error instanceof Error ? error.message : "unknown";
+          log.warn("failures of apps were not kept", { count: part.length, error: reason });
+        }
       }
     },
     async find(id, language) {

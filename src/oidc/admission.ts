@@ -60,8 +60,8 @@ function checkMethod(ctx: Context, next: Next): Promise<void> {
 }
 
 function checkTarget(ctx: Context, next: Next): Promise<void> {
-  if (ctx.search === "") return next();
   if (ctx.url.length > TARGET_CHARS_MAX) throw new AppError("request_target_too_long");
+  if (ctx.search === "") return next();
   const values = Object.values(ctx.query).flat();
   if (values.length > PARAMETERS_MAX)
     throw new AppError("request_malformed", `more than ${PARAMETERS_MAX} parameters are not read`);

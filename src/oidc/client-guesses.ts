@@ -1,10 +1,14 @@
-/** Guesses at a client's secret: failures are counted by client and address, and beyond the limit no secret is looked at any more (T-RL-5). */
+/**
+ * Guesses at a client's secret: failures are counted by client and address, and whoever comes after the limit is refused unread (T-RL-5). Those
+ * that are on their way together are all compared; secrets have more bits than any crowd has requests.
+ */
 import type { Context } from "koa";
 import { monotonicMs } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { addressSubject } from "../limits/address.ts";
 import type { Limits } from "../limits/limit.ts";
 import { CLIENT_AUTHENTICATION } from "../limits/rules.ts";
+import { basicOf } from "./basic.ts";
 
 export interface ClientGuesses {
   /** Whether this address has to wait before another secret of this client is compared. Asks no store: a good request costs nothing. */
@@ -12,6 +16,14 @@ export interface ClientGuesses {
   /** Counts an answer that says `invalid_client`; what is to be answered instead when there were too many. Ids that no client has count alike. */
   judge(ctx: Context): Promise<AppError | undefined>;
 }
+
+interface Asked {
+  readonly client?: { readonly clientId: string };
+  readonly params?: { readonly client_id?: unknown; readonly client_secret?: unknown };
+}
+
+/** Stands in `error_detail`, which the caller never sees. */
+export const THROTTLED = "too many secrets were tried";
 
 /** Whoever is forgotten early is found again by the next failure: the count stands in the store that all processes share. */
 const BLOCKED_MAX = 10_000;
@@ -41,10 +53,10 @@ function subjectOf(clientId: string, address: string): string {
 
 /** The client whose secret was tried, whether there is such a client or not (RFC 6749 section 2.3.1). Nobody guesses a signature: assertions do not count. */
 function guessedAt(ctx: Context): string | undefined {
-  const { params } = (ctx as { oidc?: { params?: { client_id?: unknown; client_secret?: unknown } } }).oidc ?? {};
-  const [scheme = "", credentials = ""] = ctx.get("authorization").split(" ");
-  const isBasic = scheme.toLowerCase() === "basic";
-  const id = isBasic ? Buffer.from(credentials, "base64").toString().split(":")[0] : params?.client_id;
-  const isTried = isBasic || params?.client_secret !== undefined;
-  return isTried && typeof id === "string" && id !== "" ? id : undefined;
+  const { client, params } = (ctx as { oidc?: Asked }).oidc ?? {};
+  const basic = basicOf(ctx);
+  if (basic === undefined && params?.client_secret === undefined) return undefined;
+  // Whom the library found goes by the id that is asked about before the comparison, however the request spelt it.
+  const id = client?.clientId ?? basic?.id ?? params?.client_id;
+  return typeof id === "string" && id !== "" ? id : undefined;
 }

@@ -39,3 +39,14 @@ export function traitsOf(client: Client): ClientTraits {
     apis: client.apis.map(({ apiId, identifier, scopes, isDefault }) => ({ apiId, identifier, scopes, isDefault })),
   };
 }
+
+/** Browsers may call with the origins that the client registered, and those of a public client's own redirects. */
+export function allowedOrigins(client: {
+  readonly clientAuthMethod?: string | undefined;
+  readonly redirectUris?: readonly string[] | undefined;
+  readonly signet: { readonly webOrigins: readonly string[] };
+}): readonly string[] {
+  const redirects = client.clientAuthMethod === "none" ? (client.redirectUris ?? []) : [];
+  const own = redirects.filter((uri) => /^https?:/.test(uri)).map((uri) => new URL(uri).origin);
+  return [...new Set([...client.signet.webOrigins, ...own])];
+}

@@ -4,6 +4,9 @@ import type { Clients } from "../clients/client.ts";
 import { SECRET_PREFIX } from "../clients/secret.ts";
 import type { Cause } from "../failures/causes.ts";
 import { isWellFormedSecret } from "../secrets.ts";
+import { basicOf } from "./basic.ts";
+import { THROTTLED } from "./client-guesses.ts";
+import { allowedOrigins } from "./client-traits.ts";
 import { redirectDifference } from "./redirect-difference.ts";
 
 export interface Explanation {
@@ -90,9 +93,7 @@ async function unknownClient({ refusal, parameter, clients, ctx }: Asked): Promi
 
 function origin({ ctx, refusal, registered }: Asked): Explanation | undefined {
   if (!/^origin .* not allowed/.test(refusal.description)) return undefined;
-  const redirects = registered?.clientAuthMethod === "none" ? (registered.redirectUris ?? []) : [];
-  const own = redirects.filter((uri) => /^https?:/.test(uri)).map((uri) => new URL(uri).origin);
-  const allowed = [...new Set([...(registered?.signet.webOrigins ?? []), ...own])];
+  const allowed = registered === undefined ? [] : allowedOrigins(registered);
   return { cause: "origin", facts: { sent: ctx.get("origin"), registered: listed(allowed) || "(none)" } };
 }
 
@@ -173,6 +174,7 @@ async function clientAuth({ ctx, refusal, parameter, registered, clients }: Aske
     const sent = parameter("client_assertion") === "" ? used : "private_key_jwt";
     return { cause: "auth_method", facts: { sent, registered: method } };
   }
+  if (detail === THROTTLED) return { cause: "secret_throttled", facts: {} };
   if (detail === "invalid secret provided") {
     const secret = basic?.secret ?? parameter("client_secret");
     const isWhole = isWellFormedSecret(SECRET_PREFIX, secret);
@@ -229,19 +231,6 @@ function logout({ refusal, parameter, registered }: Asked): Explanation | undefi
   if (description !== "post_logout_redirect_uri not registered") return undefined;
   const known = listed(registered?.postLogoutRedirectUris) || "(none)";
   return { cause: "logout_redirect", facts: { sent: parameter("post_logout_redirect_uri"), registered: known } };
-}
-
-/** RFC 6749 section 2.3.1: both halves are form-encoded. */
-function basicOf(ctx: KoaContextWithOIDC): { readonly id: string; readonly secret: string } | undefined {
-  const encoded = /^basic +([A-Za-z0-9+/=]+)$/i.exec(ctx.get("authorization"))?.[1];
-  if (encoded === undefined) return undefined;
-  const [id = "", ...secret] = Buffer.from(encoded, "base64").toString("utf8").split(":");
-  try {
-    return { id: decodeURIComponent(id), secret: decodeURIComponent(secret.join(":")) };
-  } catch {
-    // What cannot be decoded is quoted as it came.
-    return { id, secret: secret.join(":") };
-  }
 }
 
 function listed(value: unknown): string {

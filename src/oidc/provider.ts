@@ -13,8 +13,8 @@ import { OPENID_SCOPES } from "../scopes.ts";
 import type { Users } from "../users/user.ts";
 import { holdBackchannel } from "./backchannel.ts";
 import { ACR_VALUES, CLAIMS, checkClaimsParameter, findAccount } from "./claims.ts";
-import type { ClientGuesses } from "./client-guesses.ts";
-import { TRAITS_PROPERTY } from "./client-traits.ts";
+import { type ClientGuesses, THROTTLED } from "./client-guesses.ts";
+import { allowedOrigins, TRAITS_PROPERTY } from "./client-traits.ts";
 import { loadExistingGrant } from "./existing-grant.ts";
 import { mayIntrospect } from "./introspection.ts";
 import {
@@ -105,7 +105,7 @@ export function buildProvider(parts: ProviderParts): Provider {
     this: { clientId: string },
     presented: string,
   ) {
-    if (parts.guesses.isBlocked(this.clientId, Provider.ctx?.ip ?? "")) return false;
+    if (parts.guesses.isBlocked(this.clientId, Provider.ctx?.ip ?? "")) throw new errors.InvalidClientAuth(THROTTLED);
     const client = await parts.clients.find(this.clientId);
     return client !== undefined && isClientSecret(client, presented, now());
   };
@@ -138,7 +138,7 @@ function configuration(parts: ProviderParts): Configuration {
     assertJwtClientAuthClaimsAndHeader,
     claims: structuredClone(CLAIMS) as unknown as NonNullable<Configuration["claims"]>,
     clientAuthMethods: CLIENT_AUTH_METHODS,
-    clientBasedCORS: (_ctx, origin, client) => isRegisteredOrigin(origin, client),
+    clientBasedCORS: (_ctx, origin, client) => allowedOrigins(client).includes(origin),
     clientDefaults: {
       grant_types: ["authorization_code"],
       id_token_signed_response_alg: "RS256",
@@ -283,18 +283,4 @@ async function assertJwtClientAuthClaimsAndHeader(
   if (!(seconds <= ASSERTION_SECONDS_MAX + CLOCK_TOLERANCE_SECONDS)) {
     throw new errors.InvalidClientAuth("a client assertion lives at most five minutes");
   }
-}
-
-/** Browsers may call with the origins that the client registered, and those of a public client's own redirects. */
-function isRegisteredOrigin(
-  origin: string,
-  client: {
-    readonly clientAuthMethod?: string | undefined;
-    readonly redirectUris?: readonly string[] | undefined;
-    readonly signet: { readonly webOrigins: readonly string[] };
-  },
-): boolean {
-  if (client.signet.webOrigins.includes(origin)) return true;
-  const isPublic = client.clientAuthMethod === "none";
-  return isPublic && (client.redirectUris ?? []).some((uri) => /^https?:/.test(uri) && new URL(uri).origin === origin);
 }

@@ -2,6 +2,7 @@
 import type { Context } from "koa";
 import type { KoaContextWithOIDC } from "oidc-provider";
 import type { Client, Clients } from "../clients/client.ts";
+import { allowedOrigins } from "./client-traits.ts";
 import { ROUTES } from "./provider.ts";
 
 /** Long enough to see the difference, short enough that no request makes the page long. */
@@ -50,8 +51,7 @@ export function explainOrigin(ctx: Context): void {
   const { client } = oidc ?? {};
   const isRefused = /^origin .* not allowed for client: /.test(String(body?.error_description ?? ""));
   if (client === undefined || !isRefused) return;
-  const { webOrigins } = client.signet;
-  const reason = `origin ${cut(ctx.get("origin"))} is not registered for client ${client.clientId}; ${registered(webOrigins)}`;
+  const reason = `origin ${cut(ctx.get("origin"))} is not registered for client ${client.clientId}; ${registered(allowedOrigins(client))}`;
   // RFC 6749 section 5.2: printable ASCII without quote and backslash.
   ctx.body = { ...body, error_description: reason.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "?") };
 }

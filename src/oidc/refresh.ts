@@ -111,10 +111,14 @@ export function refreshTokenAdapter(options: RefreshOptions): Adapter {
   };
 }
 
-/** What was granted for times of absence ends when the app may not have that any more (T-SESS-8); the library looks at the scope when the grant is made, and never again. */
+/**
+ * What was granted for times of absence is worth nothing while the app may not have that (T-SESS-8); the library looks at the scope when the grant
+ * is made, and never again. It can be revoked all the same.
+ */
 function isAbsenceTaken({ clientId, scope }: AdapterPayload): boolean {
-  const client = Provider.ctx?.oidc.client;
-  if (client === undefined || client.clientId !== clientId || client.scope === undefined) return false;
+  const { client, route } = Provider.ctx?.oidc ?? {};
+  if (route === "revocation" || client === undefined || client.clientId !== clientId || client.scope === undefined)
+    return false;
   return splitScope(scope ?? "").includes("offline_access") && !splitScope(client.scope).includes("offline_access");
 }
 

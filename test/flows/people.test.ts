@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as openid from "openid-client";
-import { type Answer, type Client, engines } from "../support.ts";
+import { type Answer, type Client, engines, eventually } from "../support.ts";
 import { API, beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, signIn, title, tokensOf } from "./journey.ts";
 import { startMailServer } from "./mailbox.ts";
 
@@ -113,6 +113,15 @@ for (const { engine, skip } of await engines()) {
     const right = app.secret ?? "";
     const blocked = await ask(app.id, right, here);
     assert.deepEqual([blocked.status, typeof blocked.json()["error"]], [429, "string"]);
+    // Spelt otherwise it is the same client (RFC 6749 section 2.3.1).
+    const spelt = `%${app.id.charCodeAt(0).toString(16)}${app.id.slice(1)}`;
+    assert.equal((await ask(spelt, right, here)).status, 429);
+    const requestId = String(blocked.headers["x-request-id"]);
+    const why = await eventually(async () => {
+      await journey.service.failures.flush();
+      return journey.service.failures.find(requestId, "en");
+    });
+    assert.match(why.why, /Too many secrets/);
     assert.equal((await ask(app.id, right, there)).status, 200, "from elsewhere the secret works");
     const other = await journey.register({ client_type: "service", client_name: "Beside it", apis });
     assert.equal((await ask(other.id, other.secret ?? "", here)).status, 200, "another client is not hindered");
@@ -688,6 +697,10 @@ for (const { engine, skip } of await engines()) {
       parameters: { prompt: "consent" },
     });
     await journey.service.clients.update(client.id, { scope: "openid email" }, { kind: "system" });
+    await assert.rejects(openid.refreshTokenGrant(party, tokens.refresh_token ?? ""), { error: "invalid_grant" });
+    // What is revoked meanwhile stays so when the app may have it again (RFC 7009 section 2.1).
+    await openid.tokenRevocation(party, tokens.refresh_token ?? "");
+    await journey.service.clients.update(client.id, { scope: "openid email offline_access" }, { kind: "system" });
     await assert.rejects(openid.refreshTokenGrant(party, tokens.refresh_token ?? ""), { error: "invalid_grant" });
   });
 
