@@ -18,8 +18,6 @@ type EventRow = {
 };
 
 const COLUMNS = "at, name, actor_kind, actor_id, address, request_id, subject_kind, subject_id, data, changes";
-/** Serialises sealers among instances: "signet" and "audit", read as a number. */
-const LOCK_ID = 0x7369_6175;
 
 export async function insertEvent(tx: Queries, event: AuditEvent, at: Date): Promise<void> {
   const { actor, subject } = event;
@@ -146,12 +144,6 @@ export async function selectTrail(
 const TEXTS = `id::text as id, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') as at, at as moment, name, actor_kind as "actorKind",
   actor_id as "actorId", address, request_id as "requestId", subject_kind as "subjectKind", subject_id as "subjectId", data::text as data,
   changes::text as changes`;
-
-/** False when another process is at it; the lock ends with the transaction. */
-export async function tryLockTrail(tx: Queries): Promise<boolean> {
-  const [row] = await tx.query<{ got: boolean }>("select pg_try_advisory_xact_lock($1) as got", [LOCK_ID]);
-  return row?.got === true;
-}
 
 /** Everything that is read afterwards is of one moment. */
 export async function readOneMoment(tx: Queries): Promise<void> {

@@ -2,6 +2,7 @@
 import { now, secondsAfter } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Db, Queries } from "../store/db.ts";
+import { tryLock } from "../store/locks.ts";
 import {
   BEGINNING,
   type CheckpointRow,
@@ -76,7 +77,7 @@ interface Sealed {
 }
 
 async function sealBatch(tx: Queries, keys: readonly SealKey[]): Promise<Sealed | { fault: string } | undefined> {
-  if (!(await sql.tryLockTrail(tx))) return undefined;
+  if (!(await tryLock(tx, "audit"))) return undefined;
   const [first] = keys;
   if (first === undefined) throw new Error("there is no key to seal the audit trail with");
   const head = await sql.selectHead(tx);
@@ -118,7 +119,7 @@ async function sealBatch(tx: Queries, keys: readonly SealKey[]): Promise<Sealed 
 }
 
 async function prune(tx: Queries, keys: readonly SealKey[], { retentionSeconds, log }: SealerOptions): Promise<number> {
-  if (!(await sql.tryLockTrail(tx))) return 0;
+  if (!(await tryLock(tx, "audit"))) return 0;
   const at = now();
   const old = await sql.selectOldCheckpoints(tx, secondsAfter(at, -retentionSeconds), REMOVED_BATCHES_MAX);
   let [batches, rows] = [0, 0];

@@ -29,12 +29,9 @@ const list: Verb<KeyCommandApp> = {
   summary: "lists the signing keys and the random keys with what each of them does until when",
   flags: {},
   async run({ keys, config }, _given, io) {
-    const {
-      signing_keys: shown,
-      rotation: next,
-      random_keys: random,
-    } = presentKeys(await keys.list(), config.keyTimes);
-    if (io.isJson) return printJson(io, { signing_keys: shown, rotation: next, random_keys: random });
+    const all = presentKeys(await keys.list(), config.keyTimes);
+    if (io.isJson) return printJson(io, all);
+    const { signing_keys: shown, rotation: next, random_keys: random } = all;
     printTable(
       io,
       ["kid", "algorithm", "state", "origin", "signs from", "signs until", "published until"],

@@ -3,8 +3,8 @@ import type { RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { addressSubject } from "./address.ts";
-import type { SignInSubject } from "./limit.ts";
-import { BURST_ON_ACCOUNT, FAILURE_RATE, SPRAY_FROM_NETWORK, UNUSUAL_ONCE, type WindowRule } from "./rules.ts";
+import type { Limits, SignInSubject } from "./limit.ts";
+import { BURST_ON_ACCOUNT, FAILURE_RATE, SPRAY_FROM_NETWORK, UNUSUAL_ONCE } from "./rules.ts";
 
 /** spraying: of a network. burst: on an account. failure_rate: of this process as a whole. */
 export type Unusual = "spraying" | "burst" | "failure_rate";
@@ -18,17 +18,14 @@ export interface Watch {
   refused(subject: SignInSubject): Promise<void>;
 }
 
-/** Counts one; the seconds to wait when the limit was reached before, else undefined. */
-type Hit = (rule: WindowRule, subject: string) => Promise<number | undefined>;
-
 interface Room {
-  readonly hit: Hit;
+  readonly hit: Limits["hit"];
   readonly onUnusual: OnUnusual;
   /** All sign-ins of this process in the running window. Every process sees its share, so nothing is shared: one key for all would be a queue. */
   readonly all: { attempts: number; failures: number; startedAtMs: number };
 }
 
-export function createWatch(options: { hit: Hit; log: Log; onUnusual: OnUnusual | undefined }): Watch {
+export function createWatch(options: { hit: Limits["hit"]; log: Log; onUnusual: OnUnusual | undefined }): Watch {
   const { log, onUnusual } = options;
   if (onUnusual === undefined) return { settled: async () => undefined, refused: async () => undefined };
   const room: Room = { hit: options.hit, onUnusual, all: { attempts: 0, failures: 0, startedAtMs: 0 } };

@@ -20,8 +20,6 @@ import type { Epoch } from "./grants-redis-epoch.ts";
 import { ownersOf, type RedisIndex } from "./grants-redis-index.ts";
 import { LIVE, parseRecord } from "./grants-redis-record.ts";
 
-/** The engine's own kind: the tombstone of a Grant. */
-export const ENDED_GRANT = TOMBSTONE;
 /** Each failed attempt means that another one succeeded; more than this many at once is no consent of a person. */
 const MERGE_ATTEMPTS_MAX = 32;
 
@@ -62,7 +60,7 @@ export function createRedisGrants(ground: Ground): RedisGrants {
     },
     findGrant: (id, owners = {}) => findByHash(ground, sha256(id), owners),
     async isEnded({ grantId, tokenId, ...owners }, madeAtMs, signedInAtMs = madeAtMs) {
-      const tombstones = [grantId, tokenId].filter((id) => id !== undefined).map((id) => key(ENDED_GRANT, id));
+      const tombstones = [grantId, tokenId].filter((id) => id !== undefined).map((id) => key(TOMBSTONE, id));
       const cuts = cutKeys(connection, owners);
       const values = await see(ground, [...cuts, ...tombstones]);
       if (values.slice(cuts.length).some((value) => typeof value === "string")) return true;
@@ -103,7 +101,7 @@ async function see({ connection, epoch }: Ground, keys: readonly string[]): Prom
 
 async function findByHash(ground: Ground, hash: string, owners: Owners): Promise<StoredRecord | undefined> {
   const { connection } = ground;
-  const keys = [connection.keyOfHash(GRANT_MODEL, hash), connection.keyOfHash(ENDED_GRANT, hash)];
+  const keys = [connection.keyOfHash(GRANT_MODEL, hash), connection.keyOfHash(TOMBSTONE, hash)];
   const [stored, tombstone, ...cuts] = await see(ground, [...keys, ...cutKeys(connection, owners)]);
   const record = parseRecord(stored);
   if (record === undefined || typeof tombstone === "string") return undefined;

@@ -1,12 +1,11 @@
 /** Revoking in Redis: the tombstone of a Grant, the cut-off of a user or a client; one key each, whatever was issued, and no late write undoes it. */
 import type { Result } from "ioredis";
 import { now } from "../clock.ts";
-import type { GrantStore, Revocation } from "./grants.ts";
+import { type GrantStore, type Revocation, TOMBSTONE } from "./grants.ts";
 import { lifetimeSeconds } from "./grants-lifetime.ts";
 import { GRANT_MODEL } from "./grants-merge.ts";
 import { CLIENT_CUT, USER_CUT } from "./grants-owners.ts";
 import type { RedisConnection } from "./grants-redis-connection.ts";
-import { ENDED_GRANT } from "./grants-redis-grants.ts";
 import { REMOVED } from "./grants-redis-record.ts";
 import { SESSION } from "./grants-redis-sessions.ts";
 
@@ -41,7 +40,7 @@ export function createRedisRevocations(connection: RedisConnection): Pick<GrantS
   return {
     /** The Grant itself is all that is known to belong to it: whatever was issued under it is refused without its Grant, and short-lived. */
     async endGrant(grantId, ttlSeconds) {
-      await run((redis) => redis.buryGrant(key(ENDED_GRANT, grantId), lifetimeSeconds(ttlSeconds)));
+      await run((redis) => redis.buryGrant(key(TOMBSTONE, grantId), lifetimeSeconds(ttlSeconds)));
       await run((redis) => redis.set(key(GRANT_MODEL, grantId), REMOVED, "KEEPTTL", "XX"));
     },
     async plant(revocations) {
@@ -75,7 +74,7 @@ function commandOf(
   { kind, key, expiresAtMs }: Revocation,
 ): readonly [[name: string, ...args: string[]]] | undefined {
   const ttl = String(secondsTo(expiresAtMs));
-  if (kind === "grant") return [["set", keyOfHash(ENDED_GRANT, key), "1", "EX", ttl]];
+  if (kind === "grant") return [["set", keyOfHash(TOMBSTONE, key), "1", "EX", ttl]];
   if (kind === "session") return [["del", keyOfHash(SESSION, key)]];
   if (kind !== "token") return undefined;
   const [model = "", hash = ""] = key.split(":");

@@ -1,4 +1,4 @@
-/** Advisory locks of Postgres that several rooms or several processes take: each number stands here once, so that two things never share one by accident. */
+/** Advisory locks of Postgres that several rooms or several processes take: each number stands here once, so that two things never share one by accident. Migrations and the embedded Postgres lock before any of this is there, with numbers of their own. */
 import type { Queries } from "./db.ts";
 
 /** The numbers are words of four letters, read as a number. */
@@ -7,6 +7,8 @@ const LOCKS = {
   owners: 0x7367_6f77,
   /** Taken by whoever changes signing keys or random keys. */
   keys: 0x7369_6b79,
+  /** Taken by whoever seals or prunes the audit trail. */
+  audit: 0x7369_6175,
 } as const;
 
 export type Lock = keyof typeof LOCKS;
