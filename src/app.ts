@@ -88,8 +88,8 @@ export interface App {
   readonly emailChanges: EmailChanges;
   readonly deletions: Deletions;
   readonly letters: Letters;
-  /** Takes back what a person allowed an app, and ends what it has. */
-  revokeApp(userId: string, clientId: string, by: Actor): Promise<void>;
+  /** Takes back what a person allowed an app, and ends what it has; returns how many Grants. */
+  revokeApp(userId: string, clientId: string, by: Actor): Promise<number>;
   /** Opens the expiring store at the first call; the app closes it. */
   openGrants(): Promise<GrantStore>;
   close(): Promise<void>;
@@ -219,10 +219,10 @@ function openPeople(parts: {
   const sessions = createSessions({ store, revocations, record });
   return {
     sessions,
-    async revokeApp(userId: string, clientId: string, by: Actor): Promise<void> {
+    async revokeApp(userId: string, clientId: string, by: Actor): Promise<number> {
       await db.transaction((tx) => consents.withdraw(tx, { userId, clientId }, by));
       // Afterwards: a sign-in that still read the consent has its grant by now.
-      await sessions.endGrants({ userId, clientId });
+      return sessions.endGrants({ userId, clientId });
     },
     mails,
     letters,

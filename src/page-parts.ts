@@ -29,7 +29,9 @@ export function accountParts(service: Service): AccountParts {
         sendNotice(tx, letters, { template: "password_changed", reader }),
       );
     },
-    withdrawConsent: service.revokeApp,
+    async withdrawConsent(userId, clientId, by) {
+      await service.revokeApp(userId, clientId, by);
+    },
     saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),
     activityOf: (userId, limit) => listOfUser(db, userId, limit),
   };

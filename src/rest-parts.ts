@@ -38,7 +38,7 @@ export function restParts(service: Service): RestParts {
     idempotent: createIdempotentRequests({ db, vault }),
     authenticate: (token) => authenticate(service, token),
     countRefused: (address) => limits.hit(REST_REFUSED, addressSubject(address)),
-    scopesOf: (holder) => adminScopesOf(service, holder),
+    scopesOf: (holder) => reachOf(service, holder),
     showReference: (ctx: Context, document: OpenApi) =>
       views.show(ctx, languageOf(ctx, catalogues), { view: "rest/reference", locals: referenceOf(document) }),
   };
@@ -52,9 +52,7 @@ export function operationsOf(service: Service): readonly Operation[] {
     if (kind === "user" && (await users.find(id)) === undefined) throw new AppError("user_unknown");
     if (kind === "client" && (await clients.find(id)) === undefined) throw new AppError("client_unknown");
   };
-  const checkMail = (): void => {
-    if (service.transport.kind === "none") throw new AppError("mail_off", "Set SMTP_URL.");
-  };
+  const checkMail = (email: string): Promise<void> => countMail(service, parseEmail(email)?.canonical ?? email);
   const invite = (email: string, language: string, by: By): Promise<void> =>
     inviteOnce(service, { email, language, by });
   return [
@@ -93,14 +91,27 @@ async function adminScopesOf({ apis, roles }: Service, holder: Holder): Promise<
   return api === undefined ? [] : [...scopesAt(await roles.held(holder), api.id)];
 }
 
+/** What somebody who has this holder in hand could do here: a client acts for people, too, with whatever it may ask for in their name. */
+async function reachOf(service: Service, holder: Holder): Promise<readonly string[]> {
+  const held = await adminScopesOf(service, holder);
+  if (holder.kind !== "client") return held;
+  const client = await service.clients.find(holder.id);
+  const asked = client?.apis.filter(({ identifier }) => identifier === ADMIN_API).flatMap(({ scopes }) => scopes);
+  return [...new Set([...held, ...(asked ?? [])])];
+}
+
 /** An address gets no more mails from administrators than from anybody. */
+async function countMail({ transport, limits }: Service, canonical: string): Promise<void> {
+  if (transport.kind === "none") throw new AppError("mail_off", "Set SMTP_URL.");
+  const waitSeconds = await limits.hit(MAIL_TO_ADDRESS, canonical);
+  if (waitSeconds !== undefined) throw new AppError("login_throttled", "This address had its mails.", waitSeconds);
+}
+
 async function inviteOnce(service: Service, call: { email: string; language: string; by: By }): Promise<void> {
   const { email, language, by } = call;
-  if (service.transport.kind === "none") throw new AppError("mail_off", "Set SMTP_URL.");
   if (service.config.signUp === "off") throw new AppError("sign_up_closed", "Set SIGN_UP=invitation (or on).");
   const address = parseEmail(email);
   if (address === undefined) throw new AppError("user_email_invalid", "email: it cannot be used.");
-  const waitSeconds = await service.limits.hit(MAIL_TO_ADDRESS, address.canonical);
-  if (waitSeconds !== undefined) throw new AppError("login_throttled", "This address had its mails.", waitSeconds);
+  await countMail(service, address.canonical);
   await service.signUps.invite(email, language, by);
 }

@@ -67,7 +67,7 @@ export interface Clients {
   /** Lets one secret end so many seconds from now, or sooner if it does anyway; 0 ends it at once. Throws client_unknown, secret_unknown. */
   expireSecret(id: string, secret: { readonly id: string; readonly inSeconds: number }, by: Actor): Promise<Client>;
   /** Disabling also ends whatever was issued to the client, again if it is disabled already. */
-  setDisabled(id: string, isDisabled: boolean, by: Actor): Promise<Client>;
+  setDisabled(id: string, isDisabled: boolean, by: Actor, check?: Check): Promise<Client>;
   /** Its consents go with it, and whatever was issued to it. */
   delete(id: string, by: Actor, check?: Check): Promise<void>;
 }
@@ -126,9 +126,10 @@ export function createClients(options: Context): Clients {
       change(checked(id), (tx) =>
         expireSecret(options, tx, { id, secretId: secret.id, inSeconds: secret.inSeconds, by }),
       ),
-    setDisabled: async (id, isDisabled, by) => {
+    setDisabled: async (id, isDisabled, by, check) => {
       const changed = await change(checked(id), async (tx) => {
         const client = await lock(tx, id);
+        check?.(client);
         if (isDisabled) await revocations.write(tx, { kind: "client", id });
         if (client.isDisabled === isDisabled) return client;
         await sql.updateDisabled(tx, id, isDisabled, now());

@@ -131,7 +131,10 @@ function switching(clients: Clients, row: { id: string; verb: "disable" | "enabl
   return operation({
     ...{ ...write, ...named, method: "POST", path: `/clients/{client_id}/${verb}` },
     answer: clientSchema,
-    run: async (call) => ({ body: shown(await clients.setDisabled(idOf(call), verb === "disable", call.by)) }),
+    async run(call) {
+      const check = call.checkVersion(shown);
+      return { body: shown(await clients.setDisabled(idOf(call), verb === "disable", call.by, check)) };
+    },
   });
 }
 

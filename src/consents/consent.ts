@@ -23,7 +23,7 @@ export interface Consents {
   find(who: { userId: string; clientId: string }): Promise<readonly Consent[]>;
   /** All of a user, the newest first. */
   listOf(userId: string): Promise<readonly GivenConsent[]>;
-  /** Inside the caller's transaction, which also ends what was issued. */
+  /** Inside the caller's transaction; afterwards the caller ends what was issued, since a sign-in may still have read the consent. */
   withdraw(tx: Queries, who: { userId: string; clientId: string }, by: Actor): Promise<void>;
   /** The person goes: what was allowed goes with them. */
   forget(tx: Queries, userId: string): Promise<void>;

@@ -17,8 +17,8 @@ export function consentOperations(parts: {
   readonly consents: Consents;
   /** Throws AppError user_unknown. */
   checkHolder(holder: Holder): Promise<void>;
-  /** Takes the consent back and ends whatever the app has of this person. */
-  revokeApp(userId: string, clientId: string, by: By): Promise<void>;
+  /** Takes the consent back and ends whatever the app has of this person; returns how many Grants. */
+  revokeApp(userId: string, clientId: string, by: By): Promise<number>;
 }): readonly Operation[] {
   const { consents, checkHolder, revokeApp } = parts;
   const one = { tag: "consents", path: "/users/{user_id}/consents" } as const;
@@ -39,8 +39,10 @@ export function consentOperations(parts: {
       async run({ params, by }) {
         const [userId, clientId] = [param({ params }, "user_id"), param({ params }, "client_id")];
         await checkHolder({ kind: "user", id: userId });
-        if ((await consents.find({ userId, clientId })).length === 0) throw new AppError("consent_unknown");
-        await revokeApp(userId, clientId, by);
+        const isKnown = (await consents.find({ userId, clientId })).length > 0;
+        // Without a consent there may be Grants of it all the same, when the store was away before they could be ended.
+        const ended = await revokeApp(userId, clientId, by);
+        if (!isKnown && ended === 0) throw new AppError("consent_unknown");
         return {};
       },
     }),

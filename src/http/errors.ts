@@ -76,7 +76,8 @@ function forOtherMethods(ctx: Context, error: AppError): AppError {
   return new AppError("method_not_allowed");
 }
 
-function toAppError(thrown: unknown, ctx: Context, log: Log): AppError {
+/** Whatever was thrown, as what is answered and logged. */
+export function toAppError(thrown: unknown, ctx: Context, log: Log): AppError {
   if (thrown instanceof AppError) {
     if (thrown.status >= 500)
       log.warn("refused", { request_id: requestIdOf(ctx), code: thrown.code, detail: thrown.detail });

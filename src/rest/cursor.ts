@@ -6,7 +6,8 @@ import type { Position } from "./operation.ts";
 
 /** Shorter than the overlap of the keys it is made with, so that a rotation refuses none that lives. */
 const CURSOR_SECONDS = 3600;
-const CURSOR = /^([A-Za-z0-9_-]{1,1000})\.([A-Za-z0-9_-]{43})$/;
+/** The longest is that of a name of 200 characters of four bytes each, in base64 twice. */
+const CURSOR = /^([A-Za-z0-9_-]{1,1900})\.([A-Za-z0-9_-]{43})$/;
 /** The keys of forms are the parents of those of cursors, which so serve nothing else. */
 const LABEL = "rest cursor";
 

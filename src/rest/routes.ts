@@ -2,6 +2,7 @@
 import type { Context, Middleware } from "koa";
 import { z } from "zod";
 import { AppError } from "../errors.ts";
+import { toAppError } from "../http/errors.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import type { Log } from "../log.ts";
 import { isEqualSecret, sha256 } from "../secrets.ts";
@@ -225,15 +226,4 @@ function checkRead(ctx: Context): void {
   if (ctx.method === "GET" || ctx.method === "HEAD") return;
   ctx.set("Allow", "GET, HEAD");
   throw new AppError("method_not_allowed");
-}
-
-function toAppError(thrown: unknown, ctx: Context, log: Log): AppError {
-  if (thrown instanceof AppError) {
-    if (thrown.status >= 500)
-      log.warn("refused", { request_id: requestIdOf(ctx), code: thrown.code, detail: thrown.detail });
-    return thrown;
-  }
-  const error = thrown instanceof Error ? thrown : new Error("something that is no Error was thrown");
-  log.error("unexpected error", { request_id: requestIdOf(ctx), error: error.message, stack: error.stack });
-  return new AppError("internal");
 }

@@ -19,7 +19,7 @@ export interface PeopleApp {
   readonly recoveries: { force(userId: string, by: By): Promise<unknown> };
   readonly sessions: { endAll(of: { readonly userId: string }, by: By): Promise<void> };
   readonly deletions: { delete(userId: string, by: By): Promise<void> };
-  revokeApp(userId: string, clientId: string, by: By): Promise<void>;
+  revokeApp(userId: string, clientId: string, by: By): Promise<number>;
   readonly config: {
     readonly signUp: "on" | "off" | "invitation";
     readonly smtpUrl: string | undefined;

@@ -55,7 +55,7 @@ export async function selectRows(
   );
 }
 
-/** By what users are found, in this order: each has an index of its own, in the order of the signs (migrations 003 and 012). */
+/** By what users are found, in this order: each has an index of its own, in the order of the signs (migrations 003 and 010). */
 export const SEARCHED = ["u.email_canonical", "lower(u.claims->>'name')", "lower(u.claims->>'family_name')"] as const;
 const HAS_VALUE = ["true", "u.claims->>'name' is not null", "u.claims->>'family_name' is not null"] as const;
 

@@ -14,7 +14,7 @@ export interface UserRestParts {
   /** Throws AppError sign_up_closed, mail_off, user_email_taken, user_email_invalid, login_throttled. */
   invite(email: string, language: string, by: By): Promise<void>;
   /** What cannot be sent must not be promised. Throws AppError mail_off. */
-  checkMail(): void;
+  checkMail(email: string): Promise<void>;
 }
 
 const userSchema = z
@@ -123,8 +123,8 @@ function accessOperations({ users, recoveries, checkMail }: UserRestParts): read
       summary: "End the password and every session, and send a link to set a new one",
       answer: userSchema,
       async run(call) {
-        const { id } = await known(users, call);
-        checkMail();
+        const { id, email } = await known(users, call);
+        await checkMail(email);
         await recoveries.force(id, call.by);
         return { body: presentUser(await known(users, call)) };
       },

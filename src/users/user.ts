@@ -103,7 +103,8 @@ interface Room {
   readonly isBreached: IsBreached | undefined;
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+/** In small letters, as it is made: what is found by it elsewhere, such as sessions, is found by its very text. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export function createUsers(options: {
   db: Db;

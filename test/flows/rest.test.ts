@@ -127,6 +127,27 @@ test("no route answers without a token, and none to a token that is not for it (
   assert.ok(Number(last.headers["retry-after"]) > 0, "it says how long");
 });
 
+test("a user's id is one text: in other letters it is nobody's, and nothing half happens (T-API-3)", async () => {
+  const { call, tokens, people } = await ground();
+  const loud = String(people.support).toUpperCase();
+  assert.notEqual(loud, people.support, "there are letters in it");
+  for (const [method, path] of [
+    ["DELETE", `/users/${loud}/sessions`],
+    ["GET", `/users/${loud}`],
+    ["DELETE", `/users/${loud}/consents/x`],
+  ] as const)
+    isProblem(await call(tokens.owner, method, path), 404, "user_unknown");
+});
+
+test("a text without an end takes no time to refuse (T-API-8)", async () => {
+  const { call, tokens } = await ground();
+  const began = performance.now();
+  const answer = await call(tokens.owner, "POST", "/clients", { text: `"${'\\"'.repeat(32_000)}` });
+  isProblem(answer, 400, "request_malformed");
+  const ms = performance.now() - began;
+  assert.equal(ms < 1000, true, `${ms} ms`);
+});
+
 test("foreign, guessed and numeric ids, other methods and other paths are told apart (T-API-3)", async () => {
   const { call, tokens, operations } = await ground();
   for (const operation of operations.filter(
@@ -152,6 +173,14 @@ test("nobody gives more than they hold, and the last owner stays, also when two 
     [`/users/${people.support}/roles/support`, "DELETE"],
   ] as const)
     isProblem(await call(tokens.admin, method, path), 403, "scope_missing");
+  // Nor a client through which whoever holds more acts: its redirects and secrets are theirs.
+  for (const [method, path, body] of [
+    ["PATCH", `/clients/${app.id}`, { redirect_uris: ["https://evil.example/cb"] }],
+    ["POST", `/clients/${app.id}/secrets`, {}],
+    ["POST", `/clients/${app.id}/enable`, undefined],
+    ["DELETE", `/clients/${app.id}`, undefined],
+  ] as const)
+    isProblem(await call(tokens.admin, method, path, { body }), 403, "reach_exceeded");
   // An administrator reaches nobody who holds more: neither by address nor by password nor by deletion.
   for (const [method, path, body] of [
     ["PATCH", `/users/${people.owner}`, { email: "mine@evil.example" }],
