@@ -79,6 +79,7 @@ export const ERRORS = {
   },
   scope_missing: { status: 403, message: "The token does not have the scope that this operation needs." },
   reach_exceeded: { status: 403, message: "Nobody gives, or changes for others, more than they hold themselves." },
+  console_closed: { status: 403, message: "This account has no right in the console. An owner can give it a role." },
   rest_throttled: { status: 429, message: "Too many requests were refused. Wait a moment." },
   request_invalid: { status: 400, message: "The request does not have the shape that this operation takes." },
   cursor_invalid: {

@@ -1,9 +1,12 @@
 /** Page parts: what the pages of signing in and of an account are made of; what spans rooms in one transaction is put together here. */
 import type { AccountParts } from "./account/page.ts";
 import { listOfUser } from "./audit/event.ts";
+import type { ConsoleParts } from "./console/page.ts";
 import type { InteractionParts } from "./interactions/step.ts";
 import type { Mailbox } from "./mail/transport.ts";
 import { createBrowser } from "./oidc/signed-in.ts";
+import type { RestParts } from "./rest/routes.ts";
+import { adminScopesOf } from "./rest-parts.ts";
 import type { Service } from "./service.ts";
 import { sendNotice } from "./users/letter.ts";
 
@@ -34,6 +37,24 @@ export function accountParts(service: Service): AccountParts {
     },
     saveLanguage: (userId, language) => db.transaction((tx) => users.savePerson(tx, userId, { language })),
     activityOf: (userId, limit) => listOfUser(db, userId, limit),
+  };
+}
+
+/** What the console is made of. It does what the REST API does, so it is given the same table. */
+export function consoleParts(service: Service, rest: RestParts): ConsoleParts {
+  const { config, users, engine, grants, revocations, recordAlone } = service;
+  const browser = createBrowser({ engine, users, grants, revocations });
+  return {
+    ...service,
+    issuer: config.issuer,
+    browser,
+    operations: rest.operations,
+    perform: rest,
+    rightsOf: (holder) => adminScopesOf(service, holder),
+    async signOut(ctx, { by, user }) {
+      await browser.signOut(ctx);
+      await recordAlone({ name: "sign_out", actor: by, subject: { kind: "user", id: user.id } });
+    },
   };
 }
 

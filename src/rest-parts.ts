@@ -86,7 +86,7 @@ async function authenticate(service: Service, token: string): Promise<Caller | u
   return { ...holder, scopes: new Set(held.filter((scope) => given.has(scope))) };
 }
 
-async function adminScopesOf({ apis, roles }: Service, holder: Holder): Promise<readonly string[]> {
+export async function adminScopesOf({ apis, roles }: Service, holder: Holder): Promise<readonly string[]> {
   const api = await apis.find(ADMIN_API);
   return api === undefined ? [] : [...scopesAt(await roles.held(holder), api.id)];
 }

@@ -22,7 +22,7 @@ import { createNetworkGate } from "./limits/network.ts";
 import type { Log } from "./log.ts";
 import { noteAdmission } from "./oidc/events.ts";
 import { showError } from "./oidc/pages.ts";
-import { accountParts, interactionParts } from "./page-parts.ts";
+import { accountParts, consoleParts, interactionParts } from "./page-parts.ts";
 import { languageOf } from "./pages/language.ts";
 import { restRoutes } from "./rest/routes.ts";
 import { restParts } from "./rest-parts.ts";
@@ -42,7 +42,7 @@ const URGENT_DRAIN_MS = 500;
 const CLOSE_MS = 1500;
 /** One request waits for the database this long in all, so that it is answered within three seconds. */
 const DATABASE_MS = 2500;
-const PAGES_OF_PEOPLE = /^\/(interaction|account|signup|sign-up|recover|not-me|authorize)(\/|$)/;
+const PAGES_OF_PEOPLE = /^\/(interaction|account|signup|sign-up|recover|not-me|authorize|admin)(\/|$)/;
 /** Waits between attempts to open what is not there yet at the start. */
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 5000;
@@ -111,7 +111,7 @@ export async function startServer(config: Config, log: Log, stopping?: AbortSign
 export class StartStopped extends Error {}
 
 function publicApp(service: Service, health: Health, arrivals: Arrivals): Koa {
-  const { config, log, engine, csrf, views, catalogues, metrics } = service;
+  const { config, log, engine, views, catalogues, metrics } = service;
   const { issuer } = config;
   const app = new Koa();
   const show = showError({ views, catalogues });
@@ -136,17 +136,9 @@ function publicApp(service: Service, health: Health, arrivals: Arrivals): Koa {
   app.use(engine.middleware);
   app.use(interactionRoutes(interactionParts(service)));
   app.use(accountRoutes(accountParts(service)));
-  app.use(
-    consoleRoutes({
-      issuer,
-      setup: service.setup,
-      users: service.users,
-      csrf,
-      views,
-      catalogues,
-    }),
-  );
-  app.use(restRoutes(restParts(service)));
+  const rest = restParts(service);
+  app.use(consoleRoutes(consoleParts(service, rest)));
+  app.use(restRoutes(rest));
   app.use(() => {
     throw new AppError("page_not_found");
   });

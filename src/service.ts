@@ -18,9 +18,9 @@ import type { Log } from "./log.ts";
 import { createOutbox, type Outbox } from "./mail/outbox.ts";
 import { createMailbox, noTransport, smtpTransport, type Transport } from "./mail/transport.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
-import { withAccountClient } from "./oidc/account-client.ts";
 import { createAdapterFactory, rememberClients } from "./oidc/adapter.ts";
 import { type Backchannel, createBackchannel } from "./oidc/backchannel.ts";
+import { withBuiltInClients } from "./oidc/built-in-clients.ts";
 import { type ClientGuesses, createClientGuesses } from "./oidc/client-guesses.ts";
 import { type Engine, openEngine } from "./oidc/engine.ts";
 import { listen, type Reuse } from "./oidc/events.ts";
@@ -106,8 +106,8 @@ export async function openService(app: App): Promise<Service> {
       assets,
       catalogues,
       views,
-      // Signing in to the account itself goes the way of every app.
-      clients: withAccountClient(app.clients, { issuer: config.issuer, name: config.brandName }),
+      // Signing in to the account or the console goes the way of every app.
+      clients: withBuiltInClients(app.clients, { issuer: config.issuer, name: config.brandName }),
     };
     const limits = createLimits({ counters, log, onUnusual: tellUnusual(base) });
     const engine = await openEngineOver(base, createClientGuesses(limits));

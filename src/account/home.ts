@@ -4,7 +4,7 @@ import type { Context } from "koa";
 import type { RecordedEvent } from "../audit/event.ts";
 import { appearanceOf } from "../clients/appearance.ts";
 import { AppError } from "../errors.ts";
-import { ACCOUNT_CLIENT_ID } from "../oidc/account-client.ts";
+import { isBuiltIn } from "../oidc/built-in-clients.ts";
 import type { SignedIn } from "../oidc/signed-in.ts";
 import { deviceName } from "../pages/device-name.ts";
 import { idOf } from "../sessions/session.ts";
@@ -149,8 +149,7 @@ function languageChoices(parts: AccountParts): readonly { code: string; label: s
 /** What is remembered as allowed, and what lives without having been asked for (the operator's own apps); by app, the newest first. */
 export async function connectedApps(parts: AccountParts, userId: string): Promise<readonly ConnectedApp[]> {
   const [consents, grants] = await Promise.all([parts.consents.listOf(userId), parts.sessions.listGrants({ userId })]);
-  const ids = new Set([...consents, ...grants].map(({ clientId }) => clientId));
-  ids.delete(ACCOUNT_CLIENT_ID);
+  const ids = new Set([...consents, ...grants].map(({ clientId }) => clientId).filter((id) => !isBuiltIn(id)));
   const apps: ConnectedApp[] = [];
   for (const clientId of ids) {
     const client = await parts.clients.find(clientId);

@@ -2,7 +2,7 @@
 import Router from "@koa/router";
 import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
-import { accountSignInUrl } from "../oidc/account-client.ts";
+import { accountSignInUrl } from "../oidc/built-in-clients.ts";
 import { dataRoutes } from "./data.ts";
 import { homeRoutes } from "./home.ts";
 import { type AccountParts, actorIn, readAccountForm, readIdleForm, redirect, showPage } from "./page.ts";

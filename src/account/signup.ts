@@ -6,7 +6,7 @@ import { readCookie, setCookie } from "../http/cookies.ts";
 import { allowFormTarget } from "../http/headers.ts";
 import { addressSubject } from "../limits/address.ts";
 import { PROOFS_FROM_NETWORK } from "../limits/rules.ts";
-import { accountSignInUrl } from "../oidc/account-client.ts";
+import { accountSignInUrl } from "../oidc/built-in-clients.ts";
 import type { SignUp } from "../sign-ups/sign-up.ts";
 import { secondsOf } from "../users/link.ts";
 import { type AccountParts, actorIn, openToken, readOpenForm, redirect, showPage } from "./page.ts";

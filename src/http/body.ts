@@ -7,6 +7,11 @@ import { AppError } from "../errors.ts";
 export const BODY_BYTES_MAX = 32 * 1024;
 const PARAMETERS_MAX = 100;
 
+/** Names of fields that may stand more than once: a list of them, or a rule. */
+export interface Repeatable {
+  includes(name: string): boolean;
+}
+
 export interface Form {
   /** The one value of a field; undefined when it was not sent. */
   field(name: string): string | undefined;
@@ -24,7 +29,7 @@ export function checkFormType(ctx: Context): void {
 }
 
 /** Reads a form of our own pages. Names with brackets are lists to some readers and nothing to us: nothing of ours sends them. */
-export async function readForm(ctx: Context, repeatable: readonly string[] = []): Promise<Form> {
+export async function readForm(ctx: Context, repeatable: Repeatable = []): Promise<Form> {
   const form = await readParameters(ctx, repeatable);
   if (form.names.some((name) => /[[\]]/.test(name))) throw new AppError("request_malformed", "a field is a list");
   return form;
@@ -34,7 +39,7 @@ export async function readForm(ctx: Context, repeatable: readonly string[] = [])
  * Reads posted parameters, unknown ones too (RFC 6749 section 3.1). One that may stand once and stands twice is refused, as one that two readers
  * could read differently.
  */
-export async function readParameters(ctx: Context, repeatable: readonly string[] = []): Promise<Form> {
+export async function readParameters(ctx: Context, repeatable: Repeatable = []): Promise<Form> {
   checkFormType(ctx);
   const text = await rawBody(ctx.req, { limit: BODY_BYTES_MAX, length: ctx.request.length, encoding: "utf8" }).catch(
     (error: unknown) => {

@@ -1,7 +1,7 @@
 /** Cookies of our own pages: random texts that name a browser, never readable by scripts, and on https bound to this very host. */
 import type { Context } from "koa";
 
-export type CookieName = "form" | "device" | "sign_up" | "invitation";
+export type CookieName = "form" | "device" | "sign_up" | "invitation" | "console" | "console_sign_in";
 
 export function readCookie(ctx: Context, name: CookieName): string {
   return ctx.cookies.get(fullName(ctx, name), { signed: false }) ?? "";

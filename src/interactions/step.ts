@@ -12,7 +12,7 @@ import { allowFormTarget } from "../http/headers.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import type { Limits } from "../limits/limit.ts";
 import type { Metrics } from "../metrics.ts";
-import { ACCOUNT_CLIENT_ID } from "../oidc/account-client.ts";
+import { ACCOUNT_CLIENT_ID } from "../oidc/built-in-clients.ts";
 import type { Engine } from "../oidc/engine.ts";
 import { type Csrf, isSameOriginPost } from "../pages/csrf.ts";
 import { languageLinks, languageOf } from "../pages/language.ts";

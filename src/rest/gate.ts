@@ -12,8 +12,6 @@ export interface GateParts {
   authenticate(token: string): Promise<Caller | undefined>;
   /** Counts a token that was refused; the seconds to wait when the address has sent too many. */
   countRefused(address: string): Promise<number | undefined>;
-  /** Which scopes of Signet's own API the holder's roles give at this moment. */
-  scopesOf(holder: { readonly kind: "user" | "client"; readonly id: string }): Promise<readonly string[]>;
 }
 
 /** RFC 6750 section 2.1, b64token. */
@@ -35,11 +33,16 @@ export async function callerOf(ctx: Context, { authenticate, countRefused }: Gat
   throw new AppError("token_invalid");
 }
 
+/** The challenge of a token whose scope does not suffice names the scope (RFC 6750 section 3.1). Throws AppError scope_missing. */
+export function nameScope(ctx: Context, caller: Caller, operation: Operation): void {
+  if (!caller.scopes.has(operation.scope))
+    ctx.set("WWW-Authenticate", `Bearer realm="signet", error="insufficient_scope", scope="${operation.scope}"`);
+  checkScope(caller, operation);
+}
+
 /** Throws AppError scope_missing and names the scope. */
-export function checkScope(ctx: Context, caller: Caller, { scope }: Operation): void {
-  if (caller.scopes.has(scope)) return;
-  ctx.set("WWW-Authenticate", `Bearer realm="signet", error="insufficient_scope", scope="${scope}"`);
-  throw new AppError("scope_missing", `It needs ${scope}.`);
+export function checkScope(caller: Caller, { scope }: Operation): void {
+  if (!caller.scopes.has(scope)) throw new AppError("scope_missing", `It needs ${scope}.`);
 }
 
 /** Throws AppError reach_exceeded unless the caller holds all of these. */

@@ -63,7 +63,7 @@ export function answerProblem(ctx: Context, error: AppError, operation: Operatio
   ctx.remove("Location");
   ctx.status = status;
   if (error.retryAfterSeconds !== undefined) ctx.set("Retry-After", String(error.retryAfterSeconds));
-  const faults = error instanceof ShapeError ? error.faults : namedFault(error, operation);
+  const faults = faultsOfError(error, operation);
   // What a fault of ours was is for the log alone.
   const detail = status >= 500 ? undefined : error.detail;
   ctx.body = JSON.stringify({
@@ -76,6 +76,11 @@ export function answerProblem(ctx: Context, error: AppError, operation: Operatio
     errors: faults.length === 0 ? undefined : faults,
   });
   ctx.type = "application/problem+json";
+}
+
+/** The fields that a refusal names; none when it is about no single field. */
+export function faultsOfError(error: AppError, operation: Operation | undefined): readonly FieldFault[] {
+  return error instanceof ShapeError ? error.faults : namedFault(error, operation);
 }
 
 function faultsOf(issue: z.core.$ZodIssue, refusalOf: Operation["refusalOf"]): readonly FieldFault[] {

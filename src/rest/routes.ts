@@ -1,30 +1,23 @@
 /** The REST API under /api/v1: finds the operation of a request, lets it through the gate, reads, runs, answers. Everything that is refused is a problem. */
 import type { Context, Middleware } from "koa";
-import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { toAppError } from "../http/errors.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import type { Log } from "../log.ts";
-import { isEqualSecret, sha256 } from "../secrets.ts";
-import type { Cursors } from "./cursor.ts";
-import { callerOf, checkGives, checkScope, type GateParts } from "./gate.ts";
+import { callerOf, type GateParts, nameScope } from "./gate.ts";
 import type { IdempotentRequests } from "./idempotency.ts";
 import { readJson } from "./json.ts";
 import { openApiOf } from "./openapi.ts";
-import type { Call, Caller, Operation, Result } from "./operation.ts";
-import { answerProblem, checkShape } from "./problem.ts";
+import type { Caller, Operation } from "./operation.ts";
+import { etagOf, type PerformParts, prepare, queryOf } from "./perform.ts";
+import { answerProblem } from "./problem.ts";
 
 export const BASE = "/api/v1";
-export const PAGE_DEFAULT = 50;
-export const PAGE_MAX = 200;
-const CURSOR_CHARS_MAX = 2000;
-const ETAG_CHARS_MAX = 1000;
 
-export interface RestParts extends GateParts {
+export interface RestParts extends GateParts, PerformParts {
   readonly issuer: string;
   readonly log: Log;
   readonly operations: readonly Operation[];
-  readonly cursors: Cursors;
   readonly idempotent: IdempotentRequests;
   /** The readable page of the document. */
   showReference(ctx: Context, document: ReturnType<typeof openApiOf>): void;
@@ -34,22 +27,6 @@ interface Route {
   readonly pattern: RegExp;
   readonly names: readonly string[];
   readonly operations: readonly Operation[];
-}
-
-/** What every list takes. A number that is none is refused by its shape, not read as another one. */
-export const pageShape = {
-  limit: z
-    .string()
-    .regex(/^[1-9]\d{0,2}$/, `is not a whole number from 1 to ${PAGE_MAX}`)
-    .refine((text) => Number(text) <= PAGE_MAX, `is more than ${PAGE_MAX}`)
-    .describe(`How many at most, 1 to ${PAGE_MAX}; ${PAGE_DEFAULT} unless given.`)
-    .optional(),
-  cursor: z.string().max(CURSOR_CHARS_MAX).describe("The next_cursor of the page before.").optional(),
-};
-
-/** The shape of an operation's query, what every list takes included. */
-export function queryOf({ query, isList }: Operation): z.ZodObject {
-  return z.strictObject({ ...query?.shape, ...(isList === true ? pageShape : {}) });
 }
 
 export function restRoutes(parts: RestParts): Middleware {
@@ -65,7 +42,7 @@ export function restRoutes(parts: RestParts): Middleware {
       const caller = await callerOf(ctx, parts);
       const found = find(ctx, routes);
       operation = found.operation;
-      checkScope(ctx, caller, operation);
+      nameScope(ctx, caller, operation);
       await serve(ctx, parts, { caller, ...found });
     } catch (thrown) {
       answerProblem(ctx, toAppError(thrown, ctx, parts.log), operation);
@@ -80,26 +57,13 @@ interface Found {
 
 async function serve(ctx: Context, parts: RestParts, of: Found & { readonly caller: Caller }): Promise<void> {
   const { operation, params, caller } = of;
-  const query = checkShape(queryOf(operation), single(ctx), { prefix: "query." }) as Record<string, string>;
+  const query = single(ctx);
   const json = await readJson(ctx);
-  const body = bodyOf(operation, json?.value);
-  const holder = operation.touches?.(params);
-  if (holder !== undefined) checkGives(caller, await parts.scopesOf(holder));
-  const list = listName(operation, params, query);
-  const call: Call = {
-    ...{ params, query, body, caller },
-    by: { kind: caller.kind, id: caller.id, address: ctx.ip, requestId: requestIdOf(ctx) },
-    page: {
-      limit: Number(query["limit"] ?? PAGE_DEFAULT),
-      after: query["cursor"] === undefined ? undefined : parts.cursors.read(list, query["cursor"]),
-    },
-    checkVersion: (present) => versionCheck(ctx, present),
-    checkGives: (scopes) => checkGives(caller, scopes),
-  };
-  const work = async () => {
-    const answer = shown(parts, operation, list, await operation.run(call));
-    return { status: operation.status ?? (answer === "" ? 204 : 200), body: answer };
-  };
+  const by = { kind: caller.kind, id: caller.id, address: ctx.ip, requestId: requestIdOf(ctx) };
+  const work = await prepare(parts, operation, {
+    ...{ params, query, caller, by, body: json?.value },
+    ifMatch: ctx.get("if-match"),
+  });
   const key = ctx.get("idempotency-key");
   if (operation.method !== "POST" || key === "") return send(ctx, operation, await work());
   const target = `${ctx.method} ${ctx.path}`;
@@ -107,12 +71,6 @@ async function serve(ctx: Context, parts: RestParts, of: Found & { readonly call
   const answered = await parts.idempotent.once(request, work);
   if (answered.isReplayed) ctx.set("Idempotency-Replayed", "true");
   send(ctx, operation, answered);
-}
-
-function shown(parts: RestParts, operation: Operation, list: string, { body, next }: Result): string {
-  if (body === undefined) return "";
-  if (operation.isList !== true) return JSON.stringify(body);
-  return JSON.stringify({ data: body, next_cursor: next === undefined ? null : parts.cursors.issue(list, next) });
 }
 
 function send(ctx: Context, operation: Operation, { status, body }: { status: number; body: string }): void {
@@ -127,18 +85,6 @@ function send(ctx: Context, operation: Operation, { status, body }: { status: nu
   }
   ctx.body = body;
   ctx.type = "application/json";
-}
-
-/** A body where none is taken is a misunderstanding that is better told than ignored; an empty object is none. */
-function bodyOf(operation: Operation, value: unknown): unknown {
-  const { body: schema, refusalOf } = operation;
-  if (schema === undefined) {
-    if (value !== undefined) checkShape(z.strictObject({}), value);
-    return undefined;
-  }
-  const given = value === undefined && operation.isBodyOptional === true ? {} : value;
-  checkShape(schema, given, refusalOf === undefined ? {} : { refusalOf });
-  return given;
 }
 
 function find(ctx: Context, routes: readonly Route[]): Found {
@@ -184,27 +130,6 @@ function single(ctx: Context): Record<string, unknown> {
     if (value?.includes("\0") === true) throw new AppError("request_malformed", "A parameter holds a NUL.");
   }
   return { ...ctx.query };
-}
-
-/** A cursor goes on in the list that it was issued for, with the same filters. */
-function listName(operation: Operation, params: object, query: Readonly<Record<string, string>>): string {
-  const filters = Object.entries(query).filter(([name]) => name !== "cursor" && name !== "limit");
-  return JSON.stringify([operation.id, params, filters.sort(([a], [b]) => a.localeCompare(b))]);
-}
-
-/** Strong (RFC 9110 section 8.8.3): of the very bytes that are sent. */
-function etagOf(body: string): string {
-  return `"${sha256(body).slice(0, 27)}"`;
-}
-
-/** RFC 9110 section 13.1.1. `*` is any version, which is there since the thing is. */
-function versionCheck<T>(ctx: Context, present: (thing: T) => unknown): (thing: T) => void {
-  const wanted = ctx.get("if-match").slice(0, ETAG_CHARS_MAX);
-  return (thing) => {
-    if (wanted === "" || wanted.trim() === "*") return;
-    const current = etagOf(JSON.stringify(present(thing)));
-    if (!wanted.split(",").some((tag) => isEqualSecret(tag.trim(), current))) throw new AppError("version_changed");
-  };
 }
 
 function isKnown(header: string, etag: string): boolean {

@@ -1,0 +1,239 @@
+/** Forms of the console: fields stand for fields of an operation's body, and what the operation refuses stands beside the field again. */
+import { AppError, ERRORS } from "../errors.ts";
+import type { Form, Repeatable } from "../http/body.ts";
+import { faultsOfError } from "../rest/problem.ts";
+import type { Section } from "./navigation.ts";
+import type { Answer, Asked, ConsolePage, Frame, Thing, Visit } from "./page.ts";
+
+export interface Option {
+  readonly value: string;
+  readonly label: string;
+  readonly help?: string | undefined;
+}
+
+/** One field of a form and of the body. */
+export interface Field {
+  /** The operation's own name for it; a dot leads into an object. */
+  readonly name: string;
+  /**
+   * `lines`: a list, one to a line. `check`: true or false. `choices`: a list, by checkboxes. `number`: a whole number. `area`: a longer text.
+   * `secret`: typed, never shown again.
+   */
+  readonly kind: "text" | "email" | "url" | "number" | "area" | "lines" | "check" | "choice" | "choices" | "secret";
+  readonly label: string;
+  readonly help?: string | undefined;
+  readonly options?: readonly Option[];
+  /** Left empty it is not sent (or, of a change, sent as null: the default again). */
+  readonly isOptional?: boolean;
+  /** What stands in it: a text, a number, a list, true or false. */
+  readonly value?: unknown;
+  /** A heading above it. */
+  readonly heading?: string;
+}
+
+export interface FormModel extends Frame {
+  readonly fields: readonly Field[];
+  readonly submit: string;
+  /** Where whoever changes their mind goes. */
+  readonly cancel: { readonly label: string; readonly href: string };
+  /** The version that the form shows; two administrators at once are told apart by it. */
+  readonly etag?: string;
+}
+
+interface FormRow {
+  readonly path: string;
+  readonly section: Section;
+  readonly shows: readonly string[];
+  /** What the form does. */
+  readonly operation: string;
+  readonly isDangerous?: boolean;
+  readonly repeats?: Repeatable;
+  /** A change: what was left empty is sent as null. */
+  readonly isChange?: boolean;
+  model(visit: Visit): Promise<FormModel>;
+  /** The body and parameters of the operation, when they are not simply the fields. */
+  asked?(body: Readonly<Record<string, unknown>>, visit: Visit, form: Form): Asked | Promise<Asked>;
+  done(visit: Visit, answer: Answer, form: Form): Promise<void> | void;
+}
+
+const FIELD_CHARS_MAX = 20_000;
+
+/** The page of a form: shown, and after a refusal shown again with what was typed. */
+export function formPage(row: FormRow): ConsolePage {
+  const { path, section, shows, operation, isDangerous, repeats } = row;
+  return {
+    ...{ path, section, shows, does: [operation] },
+    ...(isDangerous === undefined ? {} : { isDangerous }),
+    ...(repeats === undefined ? {} : { repeats }),
+    async show(visit) {
+      const model = await row.model(visit);
+      showForm(visit, model, { fields: model.fields, version: model.etag ?? "", faults: [] });
+    },
+    async submit(visit, form) {
+      const model = await row.model(visit);
+      const version = form.field("version") ?? "";
+      const body = readFields(form, model.fields, row.isChange === true);
+      const asked = (await row.asked?.(body, visit, form)) ?? { body };
+      try {
+        const answer = await visit.ask(operation, { ifMatch: version, ...asked });
+        await row.done(visit, answer, form);
+      } catch (error) {
+        const faults = faultsFor(error, model.fields);
+        const typed = model.fields.map((field) => ({ ...field, value: shownAgain(form, field) }));
+        showForm(visit, model, { fields: typed, version, faults, status: (error as AppError).status });
+      }
+    },
+  };
+}
+
+/** The body that the fields make. What is empty is left out of something new, and is null in a change. */
+export function readFields(form: Form, fields: readonly Field[], isChange: boolean): Record<string, unknown> {
+  const body: Record<string, unknown> = {};
+  for (const field of fields) {
+    const value = sentBy(form, field);
+    if (value === undefined && !(isChange && field.isOptional === true)) continue;
+    const names = field.name.split(".");
+    const last = names.pop() ?? "";
+    let place = body;
+    for (const name of names) {
+      const inner = (place[name] ?? {}) as Record<string, unknown>;
+      place[name] = inner;
+      place = inner;
+    }
+    place[last] = value ?? null;
+  }
+  return body;
+}
+
+function sentBy(form: Form, { name, kind, isOptional }: Field): unknown {
+  if (kind === "check") return form.field(name) === "yes";
+  if (kind === "choices") return form.fields(name);
+  const text = (form.field(name) ?? "").slice(0, FIELD_CHARS_MAX);
+  if (kind === "lines") {
+    const lines = text.split(/\r?\n/).map((line) => line.trim());
+    return lines.filter((line) => line !== "");
+  }
+  const value = kind === "secret" ? text : text.trim();
+  if (value === "" && isOptional === true) return undefined;
+  // What is no number goes on as it is, so that the operation's own shape says so.
+  return kind === "number" && /^\d{1,15}$/.test(value) ? Number(value) : value;
+}
+
+function shownAgain(form: Form, { name, kind }: Field): unknown {
+  if (kind === "secret") return "";
+  if (kind === "check") return form.field(name) === "yes";
+  if (kind === "choices") return form.fields(name);
+  const text = (form.field(name) ?? "").slice(0, FIELD_CHARS_MAX);
+  return kind === "lines" ? text.split(/\r?\n/) : text;
+}
+
+export interface ShownFault {
+  /** Absent: it is about the whole. */
+  readonly field: string | undefined;
+  readonly text: string;
+}
+
+/** What a refusal says, field by field. Anything that is no refusal of the request goes on up. */
+export function faultsFor(error: unknown, fields: readonly Field[]): readonly ShownFault[] {
+  if (!(error instanceof AppError) || error.status >= 500 || error.code === "form_foreign") throw error;
+  const byName = (full: string) => {
+    const plain = full.replace(/\[\d+\]/g, "");
+    return fields.find(({ name }) => name === plain || name === full || plain.startsWith(`${name}.`));
+  };
+  // The rules name a field in their sentence even where no operation is known here.
+  const [, named = "", reason = ""] = /^([\w.[\]]+)(?::| )\s*(.+)$/s.exec(error.detail ?? "") ?? [];
+  const faults = faultsOfError(error, undefined);
+  const all = faults.length > 0 ? faults : byName(named) === undefined ? [] : [{ field: named, detail: reason }];
+  if (all.length === 0)
+    return [{ field: undefined, text: `${ERRORS[error.code].message} ${error.detail ?? ""}`.trim() }];
+  return all.map(({ field, detail }) => {
+    const found = byName(field);
+    const [, place] = /\[(\d+)\]/.exec(field) ?? [];
+    const text = place === undefined ? detail : `${Number(place) + 1}: ${detail}`;
+    return found === undefined ? { field: undefined, text: `${field} ${detail}` } : { field: found.name, text };
+  });
+}
+
+export function showForm(
+  visit: Visit,
+  model: FormModel,
+  state: { fields: readonly Field[]; version: string; faults: readonly ShownFault[]; status?: number },
+): void {
+  const { title, lead, crumbs = [], submit, cancel } = model;
+  visit.show(
+    "console/form",
+    { title, crumbs, ...(lead === undefined ? {} : { lead }), status: state.status ?? 200 },
+    {
+      fields: state.fields.map((field) => ({
+        ...field,
+        error: state.faults.find((fault) => fault.field === field.name)?.text,
+      })),
+      faults: state.faults,
+      version: state.version,
+      submit,
+      cancel,
+    },
+  );
+}
+
+interface ConfirmModel {
+  readonly title: string;
+  readonly lead?: string;
+  readonly crumbs: Frame["crumbs"];
+  /** What ends, and what stays. */
+  readonly ends: readonly string[];
+  readonly stays?: readonly string[];
+  /** What has to be typed before it is done. */
+  readonly typed?: string | undefined;
+  readonly submit: string;
+  readonly isGentle?: boolean;
+  readonly cancel: { readonly label: string; readonly href: string };
+}
+
+/** The page that says what will happen before it does. */
+export function confirmPage(row: {
+  readonly path: string;
+  readonly section: Section;
+  readonly shows: readonly string[];
+  readonly operation: string;
+  readonly isDangerous?: boolean;
+  model(visit: Visit): Promise<ConfirmModel>;
+  asked?(visit: Visit): Asked;
+  done(visit: Visit, answer: Answer): Promise<void> | void;
+}): ConsolePage {
+  const { path, section, shows, operation, isDangerous = true } = row;
+  const show = (visit: Visit, model: ConfirmModel, fault?: { text: string; status: number; isOfTyped?: boolean }) => {
+    const { title, lead, crumbs, ...words } = model;
+    visit.show(
+      "console/confirm",
+      { title, ...(lead === undefined ? {} : { lead }), crumbs: crumbs ?? [], status: fault?.status ?? 200 },
+      { words: { stays: [], ...words }, fault },
+    );
+  };
+  return {
+    ...{ path, section, shows, does: [operation], isDangerous },
+    show: async (visit) => show(visit, await row.model(visit)),
+    async submit(visit, form) {
+      const model = await row.model(visit);
+      if (model.typed !== undefined && (form.field("typed") ?? "").trim() !== model.typed)
+        return show(visit, model, { text: visit.texts.t("console.type_again"), status: 400, isOfTyped: true });
+      try {
+        await row.done(visit, await visit.ask(operation, row.asked?.(visit) ?? {}));
+      } catch (error) {
+        const [fault] = faultsFor(error, []);
+        show(visit, model, { text: fault?.text ?? "", status: (error as AppError).status });
+      }
+    },
+  };
+}
+
+/** A text of a thing off the wire. */
+export function textOf(thing: Thing, name: string): string {
+  const value = thing[name];
+  return typeof value === "string" ? value : value === undefined || value === null ? "" : String(value);
+}
+
+export function listOf(thing: Thing, name: string): readonly string[] {
+  const value = thing[name];
+  return Array.isArray(value) ? value.map(String) : [];
+}

@@ -1,0 +1,91 @@
+/** Lists of the console: a table with its filters above and its pages below, and what to do when there is nothing in it. */
+import type { Section } from "./navigation.ts";
+import type { ConsolePage, Frame, Thing, Visit } from "./page.ts";
+
+export interface Cell {
+  readonly text: string;
+  readonly href?: string | undefined;
+  /** Beside the text, smaller: an id. */
+  readonly small?: string | undefined;
+  readonly isCode?: boolean;
+  readonly badge?: "good" | "info" | "warn" | "danger" | "plain";
+  /** Whose tile stands before it. */
+  readonly tile?: { readonly id: string; readonly name: string };
+}
+
+export interface Table {
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly Cell[])[];
+}
+
+export interface Filter {
+  readonly name: string;
+  readonly label: string;
+  /** Absent: typed. */
+  readonly options?: readonly { readonly value: string; readonly label: string }[];
+  readonly type?: "search" | "text" | "datetime-local";
+}
+
+interface ListRow {
+  readonly path: string;
+  readonly section: Section;
+  /** A list of the REST API. */
+  readonly operation: string;
+  readonly filters?: (visit: Visit) => readonly Filter[];
+  readonly also?: readonly string[];
+  /** False: the operation answers all there is at once. */
+  readonly isPaged?: boolean;
+  frame(visit: Visit): Frame;
+  head(visit: Visit): readonly string[];
+  row(thing: Thing, visit: Visit): readonly Cell[];
+  /** What is missing, what to do, and the way there. */
+  empty(visit: Visit): { title: string; lead: string; action?: { label: string; href: string } | undefined };
+}
+
+const ROWS = "25";
+
+export function listPage(row: ListRow): ConsolePage {
+  const { path, section, operation, also = [], isPaged = true } = row;
+  return {
+    ...{ path, section, shows: [operation, ...also] },
+    async show(visit) {
+      const filters = (row.filters?.(visit) ?? []).map((filter) => ({
+        ...filter,
+        value: visit.parameter(filter.name),
+      }));
+      const cursor = visit.parameter("cursor");
+      const query = Object.fromEntries(filters.map(({ name, value }) => [name, value]));
+      const { data, next } = await visit.list(operation, {
+        query: isPaged ? { ...query, cursor, limit: ROWS } : query,
+      });
+      const isFiltered = filters.some(({ value }) => value !== undefined);
+      visit.show("console/list", row.frame(visit), {
+        filters: filters.map((filter) => ({
+          ...filter,
+          without: address(visit, { ...query, [filter.name]: undefined }),
+        })),
+        table: { head: row.head(visit), rows: data.map((thing) => row.row(thing, visit)) },
+        pages: {
+          shown: data.length,
+          next: next === undefined ? undefined : address(visit, { ...query, cursor: next }),
+          first: cursor === undefined ? undefined : address(visit, query),
+        },
+        isFiltered,
+        all: visit.ctx.path,
+        empty: row.empty(visit),
+      });
+    },
+  };
+}
+
+/** This page with these parameters; the ones without a value are left out. */
+export function address(visit: Visit, query: Readonly<Record<string, string | undefined>>): string {
+  const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+  const text = new URLSearchParams(given).toString();
+  return text === "" ? visit.ctx.path : `${visit.ctx.path}?${text}`;
+}
+
+/** A moment off the wire as a reader wants it; empty for none. */
+export function moment(visit: Visit, value: unknown): string {
+  return typeof value === "string" ? visit.texts.date(new Date(value)) : "";
+}

@@ -1,0 +1,87 @@
+/** Samples of the console's views, each in every state that changes what it shows. */
+
+type Locals = Readonly<Record<string, unknown>>;
+
+const frame = {
+  here: "/admin/roles",
+  title: "Roles",
+  lead: "What roles are.",
+  crumbs: [{ label: "Roles", href: "/admin/roles" }],
+  action: { label: "Create a role", href: "/admin/roles/new" },
+  groups: [
+    { items: [{ label: "Overview", href: "/admin", isCurrent: false }] },
+    { label: "Apps", items: [{ label: "Roles", href: "/admin/roles", isCurrent: true }] },
+  ],
+  who: { name: "Maya Lindqvist", email: "maya@lindqvist.example" },
+};
+const console = { frame, csrf: "token" };
+const badges = ["good", "info", "warn", "danger", "plain"].map((badge) => ({ text: badge, badge }));
+const tile = { id: "notes", name: "Harbor Notes" };
+const table = {
+  head: ["Name", "Id", "State"],
+  rows: [
+    [
+      { text: "Harbor Notes", href: "/admin/clients/notes", small: "notes", tile },
+      { text: "notes", isCode: true },
+      badges[0],
+    ],
+    [{ text: "owner", href: "/admin/roles/owner", isCode: true }, { text: "plain" }, badges[4]],
+  ],
+};
+const empty = { title: "Nothing yet", lead: "Make one.", action: { label: "Make one", href: "/admin/roles/new" } };
+const filters = [
+  { name: "query", label: "Name", value: "Harbor", without: "/admin/clients" },
+  { name: "state", label: "State", options: [{ value: "sent", label: "Sent" }], value: undefined, without: "/admin" },
+];
+const list = { filters: [], table, pages: { shown: 2 }, isFiltered: false, all: "/admin/roles", empty };
+const fieldOf = (kind: string, more: Locals = {}) => ({ name: `a_${kind}`, kind, label: kind, help: "Help.", ...more });
+const options = [
+  { value: "a", label: "A", help: "First." },
+  { value: "b", label: "B" },
+];
+const fields = [
+  fieldOf("text", { value: "x", heading: "Heading" }),
+  fieldOf("number", { value: 3, error: "is no number", isOptional: true }),
+  fieldOf("secret"),
+  fieldOf("area", { value: "one" }),
+  fieldOf("lines", { value: ["one", "two"] }),
+  fieldOf("check", { value: true }),
+  fieldOf("choice", { value: "a", options }),
+  fieldOf("choices", { value: ["a"], options }),
+  { ...fieldOf("choices", { value: [], options: [] }), name: "none" },
+];
+const form = { fields, faults: [], version: "v", submit: "Save", cancel: { label: "Cancel", href: "/admin/roles" } };
+const words = { ends: ["It ends."], stays: ["It stays."], typed: "x", submit: "Delete x", cancel: form.cancel };
+const fact = { label: "Name", cells: badges };
+const acts = [
+  { label: "Change", href: "/admin/roles/x/edit", kind: "secondary" },
+  { label: "Delete", href: "/admin/roles/x/delete", kind: "danger" },
+  { label: "Again", href: "/admin/mail/retry", kind: "secondary", isForm: true },
+];
+
+export const consoleSamples: readonly (readonly [string, Locals])[] = [
+  ["console/list", { ...console, ...list }],
+  ["console/list", { ...console, ...list, table: { head: [], rows: [] } }],
+  [
+    "console/list",
+    { ...console, ...list, filters, isFiltered: true, pages: { shown: 2, next: "/admin?cursor=x", first: "/admin" } },
+  ],
+  ["console/list", { ...console, ...list, filters, isFiltered: true, table: { head: [], rows: [] } }],
+  [
+    "console/detail",
+    { ...console, frame: { ...frame, done: "Done." }, parts: [{ title: "A", help: "B", facts: [fact], acts }] },
+  ],
+  ["console/detail", { ...console, parts: [{ title: "A", badge: { kind: "good", text: "On" }, table }] }],
+  ["console/detail", { ...console, parts: [{ title: "A", empty: "Nothing." }] }],
+  ["console/form", { ...console, ...form }],
+  [
+    "console/form",
+    { ...console, ...form, faults: [{ field: "a_number", text: "is no number" }, { text: "Not now." }] },
+  ],
+  ["console/confirm", { ...console, words }],
+  [
+    "console/confirm",
+    { ...console, words: { ...words, isGentle: true }, fault: { text: "Type it.", isOfTyped: true } },
+  ],
+  ["console/confirm", { ...console, words: { ...words, typed: undefined }, fault: { text: "Not now." } }],
+];
