@@ -9,6 +9,7 @@ import { createCache } from "../store/cache.ts";
 import type { Db, Queries } from "../store/db.ts";
 import type { Notices } from "../store/notices.ts";
 import { quoted } from "../text.ts";
+import { type ClientPage, isClientId, listRows } from "./list.ts";
 import { type ClientMetadata, type ClientSettings, type ClientType, needsSecret, resolveClient } from "./metadata.ts";
 import { presentClient, READ_ONLY_FIELDS } from "./present.ts";
 import type { ClientApi, ClientRow } from "./queries.ts";
@@ -29,8 +30,6 @@ const API_CHANNEL = "apis";
 /** Starts with letters, so that an id is never read as a flag; letters, digits, - and _ need no escaping anywhere. */
 const ID_PREFIX = "cl_";
 const ID_BYTES = 20;
-const ID = /^[A-Za-z0-9_-]{1,64}$/;
-const PAGE_MAX = 200;
 
 export interface Client {
   readonly id: string;
@@ -72,14 +71,6 @@ export interface Clients {
   delete(id: string, by: Actor, check?: Check): Promise<void>;
 }
 
-export interface ClientPage {
-  readonly limit: number;
-  readonly after?: string;
-  /** When that one was registered, for whoever remembers it: then it may be gone by now. */
-  readonly afterAt?: Date;
-  readonly query?: string;
-}
-
 /** Looks at the client under its lock and throws to leave it as it is. */
 export type Check = (before: Client) => void;
 
@@ -115,10 +106,10 @@ export function createClients(options: Context): Clients {
   return {
     register: (input, by) => register(options, change, input, by),
     async find(id) {
-      return ID.test(id) ? cache.get(id) : undefined;
+      return isClientId(id) ? cache.get(id) : undefined;
     },
-    findWithin: async (tx, id) => (ID.test(id) ? readClient(tx, id) : undefined),
-    list: (page) => list(db, page),
+    findWithin: async (tx, id) => (isClientId(id) ? readClient(tx, id) : undefined),
+    list: async (page) => (await listRows(db, page)).map(toClient),
     update: async (id, patch, by, check) => change(checked(id), (tx) => update(options, tx, { id, patch, by, check })),
     rotateSecret: async (id, { overlapSeconds = OVERLAP_SECONDS }, by) =>
       change(checked(id), (tx) => rotate(options, tx, { id, overlapSeconds, by })),
@@ -230,20 +221,6 @@ async function expireSecret(
   return present(tx, id);
 }
 
-async function list(db: Db, { limit, after, afterAt, query }: ClientPage): Promise<readonly Client[]> {
-  if (!Number.isInteger(limit) || limit < 1 || limit > PAGE_MAX) {
-    throw new AppError("client_invalid", `limit: it lies between 1 and ${PAGE_MAX}.`);
-  }
-  // An unknown cursor would look like the end of the list.
-  if (after !== undefined && afterAt === undefined && (await readClient(db, checked(after))) === undefined) {
-    throw new AppError("client_unknown", quoted(after));
-  }
-  // Postgres takes no NUL in a text, and no name holds one.
-  if (query?.includes("\0") === true) return [];
-  const rows = await sql.selectClients(db, { limit, after, afterAt, query }, now());
-  return rows.map(toClient);
-}
-
 /** The stored client in the names of the wire, the patch on top. */
 function merge(before: Client, patch: Readonly<Record<string, unknown>>): unknown {
   const stored = presentClient(before);
@@ -285,7 +262,7 @@ function toClient(row: ClientRow): Client {
 
 /** An id that cannot be one is unknown before the database is asked. */
 function checked(id: string): string {
-  if (!ID.test(id)) throw new AppError("client_unknown", quoted(id));
+  if (!isClientId(id)) throw new AppError("client_unknown", quoted(id));
   return id;
 }
 

@@ -66,20 +66,35 @@ export async function selectClient(queries: Queries, id: string, at: Date): Prom
 /** The oldest first. `after` is the id of the last client of the page before. */
 export async function selectClients(
   queries: Queries,
-  page: {
-    readonly limit: number;
-    readonly after: string | undefined;
-    readonly afterAt: Date | undefined;
-    readonly query: string | undefined;
-  },
+  page: { readonly limit: number; readonly after: string | undefined; readonly afterAt: Date | undefined },
   at: Date,
 ): Promise<ClientRow[]> {
   const rows = await queries.query<Raw>(
     `${SELECT}
-     where ($2::text is null or (c.created_at, c.id) > (coalesce($6::timestamptz, (select created_at from clients where id = $2)), $2))
-       and ($3::text is null or c.id = $3 or lower(c.name) like lower($5))
-     order by c.created_at, c.id limit $4`,
-    [at, page.after ?? null, page.query ?? null, page.limit, beginningWith(page.query ?? ""), page.afterAt ?? null],
+     where ($2::text is null or (c.created_at, c.id) > (coalesce($4::timestamptz, (select created_at from clients where id = $2)), $2))
+     order by c.created_at, c.id limit $3`,
+    [at, page.after ?? null, page.limit, page.afterAt ?? null],
+  );
+  return rows.map(toRow);
+}
+
+/** Those whose name begins so, in the order of their names: one range of one index, however many there are. `after` is the last one of the page before. */
+export async function searchClients(
+  queries: Queries,
+  page: {
+    readonly limit: number;
+    readonly prefix: string;
+    readonly after: { readonly id: string; readonly name: string } | undefined;
+  },
+  at: Date,
+): Promise<ClientRow[]> {
+  const pattern = `${page.prefix.replace(/[\\%_]/g, "\\$&")}%`;
+  const rows = await queries.query<Raw>(
+    `${SELECT}
+     where lower(c.name) like lower($2)
+       and ($3::text is null or (lower(c.name) ~>=~ lower($4) and (lower(c.name) ~>~ lower($4) or c.id > $3)))
+     order by lower(c.name) using ~<~, c.id limit $5`,
+    [at, pattern, page.after?.id ?? null, page.after?.name ?? null, page.limit],
   );
   return rows.map(toRow);
 }
@@ -182,10 +197,6 @@ export async function replaceClientApis(
 }
 
 /** The pattern of everything that begins so; its own signs are meant literally. */
-function beginningWith(text: string): string {
-  return `${text.replace(/[\\%_]/g, "\\$&")}%`;
-}
-
 function toRow(raw: Raw): ClientRow {
   return {
     id: raw.id,

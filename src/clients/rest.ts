@@ -50,20 +50,27 @@ function collectionOperations(clients: Clients): readonly Operation[] {
   return [
     operation({
       ...{ id: "listClients", method: "GET", path: "/clients", tag: "clients", scope: "clients:read", isList: true },
-      summary: "List clients, the oldest first",
+      summary: "List clients, the oldest first, or find them",
       query: z.object({
         query: z.string().min(1).max(NAME_CHARS_MAX).describe("An id, or how the name begins.").optional(),
       }),
       answer: clientSchema,
       async run({ query, page }) {
-        const [id, atMs] = page.after ?? [];
+        const [id, place] = page.after ?? [];
+        const search = query.query;
         const found = await clients.list({
           limit: page.limit,
-          ...(id === undefined ? {} : { after: String(id), afterAt: new Date(Number(atMs)) }),
-          ...(query.query === undefined ? {} : { query: query.query }),
+          ...(id === undefined ? {} : { after: String(id) }),
+          ...(id === undefined
+            ? {}
+            : search === undefined
+              ? { afterAt: new Date(Number(place)) }
+              : { afterName: String(place) }),
+          ...(search === undefined ? {} : { query: search }),
         });
         const last = found.length === page.limit ? found.at(-1) : undefined;
-        return { body: found.map(shown), next: last === undefined ? undefined : [last.id, last.createdAt.getTime()] };
+        if (last === undefined) return { body: found.map(shown) };
+        return { body: found.map(shown), next: [last.id, search === undefined ? last.createdAt.getTime() : last.name] };
       },
     }),
     operation({

@@ -339,7 +339,7 @@ test("an API loses a scope while clients are bound to it: no client keeps what i
   }
 });
 
-test("lists go page by page, and find by id or a part of the name", async () => {
+test("lists go page by page, and find by id or how the name begins, page by page too", async () => {
   const { connection } = await testDatabase();
   const { clients } = await open(connection);
   const ids: string[] = [];
@@ -361,6 +361,13 @@ test("lists go page by page, and find by id or a part of the name", async () => 
   assert.deepEqual(await names(ids[1] ?? ""), ["App 100% 1"]);
   for (const query of ["_", "App%4", "pp 100", "a\0b", "'; drop table clients; --"])
     assert.deepEqual(await names(query), [], query);
+  const found: string[] = [];
+  for (let after: string | undefined; ; after = found.at(-1)) {
+    const page = await clients.list({ limit: 2, query: "aPP", ...(after === undefined ? {} : { after }) });
+    if (page.length === 0) break;
+    found.push(...page.map(({ id }) => id));
+  }
+  assert.deepEqual(found, ids, "in the order of the names, each once");
   await assert.rejects(clients.list({ limit: 2, after: "cl_gone" }), { code: "client_unknown" });
   for (const limit of [0, 201, 1.5]) await assert.rejects(clients.list({ limit }), { code: "client_invalid" });
 });
