@@ -245,6 +245,30 @@ function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, " ");
 }
 
+export interface Person {
+  readonly id: string;
+  readonly email: string;
+}
+
+export interface People {
+  find(id: string): Promise<Person | undefined>;
+  findByEmail(email: string): Promise<Person | undefined>;
+}
+
+/** The user that the first word after the verb names, by id or by address. Throws AppError user_unknown. */
+export async function personOf({ users }: { readonly users: People }, given: Given): Promise<Person> {
+  const [idOrEmail = ""] = given.positionals;
+  const person = (await users.find(idOrEmail)) ?? (await users.findByEmail(idOrEmail));
+  if (person === undefined) throw new AppError("user_unknown");
+  return person;
+}
+
+/** One sentence for people, or the document for machines. */
+export function printDone(io: CommandIo, document: Readonly<Record<string, unknown>>, sentence: string): void {
+  if (io.isJson) printJson(io, document);
+  else io.out(`${sentence}\n`);
+}
+
 /** Whoever works on the host, as the audit trail names them. */
 export const BY = { kind: "command" } as const;
 

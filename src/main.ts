@@ -1,62 +1,29 @@
 /** The command table: what `signet …` can do, signals and exit codes. */
 import { realpathSync } from "node:fs";
-import { activityCommands } from "./activity/commands.ts";
-import { apiCommands } from "./apis/commands.ts";
 import { type App, databaseStatus, migrateDatabase, openApp, openDatabase } from "./app.ts";
-import { auditCommands } from "./audit/commands.ts";
-import { clientCommands } from "./clients/commands.ts";
-import {
-  type CommandGroup,
-  type CommandIo,
-  type ExitCode,
-  printJson,
-  printTable,
-  reportFailure,
-  runCommand,
-  usage,
-} from "./commands.ts";
+import { type CommandIo, type ExitCode, printJson, printTable, reportFailure, runCommand, usage } from "./commands.ts";
 import { type Config, ConfigError, misspelledNames, readConfig } from "./config.ts";
 import type { Demo } from "./demo.ts";
 import { AppError } from "./errors.ts";
-import { failureCommands } from "./failures/commands.ts";
 import { createOutgoing } from "./http/outgoing.ts";
-import { keyCommands } from "./keys/commands.ts";
 import { createLog, type Log } from "./log.ts";
-import { mailCommands } from "./mail/commands.ts";
-import { roleCommands } from "./roles/commands.ts";
+import { NOUNS } from "./nouns.ts";
 import type { RunningServer } from "./server.ts";
-import { adminCommands } from "./setup/commands.ts";
-import { peopleVerbs } from "./sign-ups/commands.ts";
 import { openDb } from "./store/db.ts";
 import { EmbeddedPostgresError } from "./store/embedded-postgres.ts";
 import { MigrationError } from "./store/migrate.ts";
-import { userCommands } from "./users/commands.ts";
 import { VaultError } from "./vault.ts";
 import { welcome } from "./welcome.ts";
 
 /** A password or a metadata file on standard input is small. */
 const STDIN_BYTES_MAX = 1024 * 1024;
-const people: CommandGroup<App> = { ...userCommands, verbs: [...userCommands.verbs, ...peopleVerbs] };
-const GROUPS: readonly CommandGroup<App>[] = [
-  clientCommands,
-  apiCommands,
-  people,
-  roleCommands,
-  keyCommands,
-  mailCommands,
-  auditCommands,
-  failureCommands,
-  activityCommands,
-  adminCommands,
-];
-
 const HELP = `signet: an OAuth 2.0 and OpenID Connect authorization server
 
   serve             starts the server
   migrate           brings the database to this version
   migrate status    shows which migrations are applied
   doctor            finds what is wrong, and says what mends it
-${GROUPS.map((group) => `  ${group.noun.padEnd(18)}${group.summary}`).join("\n")}
+${NOUNS.map((group) => `  ${group.noun.padEnd(18)}${group.summary}`).join("\n")}
 
 Every command takes --help, and every one but serve takes --json. Exit codes: 0 done, 1 refused or failed, 2 called wrongly.
 The environment configures it; config/production.env.example lists every variable.
@@ -94,7 +61,7 @@ export async function run(
     if (noun === "migrate") return await migrateCommand(rest, env, io);
     // Both know the whole server, which the other commands need not wait for.
     if (noun === "doctor") return await (await import("./doctor.ts")).doctorCommand(rest, env, io, commandLog());
-    const group = GROUPS.find((candidate) => candidate.noun === noun);
+    const group = NOUNS.find((candidate) => candidate.noun === noun);
     if (group === undefined)
       throw new AppError("command_usage", `"${noun.slice(0, 40)}" is no command. See: signet --help`);
     return await runCommand(group, rest, io, (use) => withApp(env, use));

@@ -67,3 +67,15 @@ export function createConsents(options: { db: Db; record: RecordEvent }): Consen
       }),
   };
 }
+
+/** In the names of the wire. */
+export function presentConsent(consent: GivenConsent) {
+  return {
+    client_id: consent.clientId,
+    resource: consent.resource,
+    granted: [...consent.granted],
+    refused: [...consent.refused],
+    created_at: consent.createdAt.toISOString(),
+    updated_at: consent.updatedAt.toISOString(),
+  };
+}

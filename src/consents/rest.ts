@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { type By, type Holder, type Operation, operation, param } from "../rest/operation.ts";
-import type { Consents, GivenConsent } from "./consent.ts";
+import { type Consents, presentConsent } from "./consent.ts";
 
 const consentSchema = z.object({
   client_id: z.string(),
@@ -47,15 +47,4 @@ export function consentOperations(parts: {
       },
     }),
   ];
-}
-
-function presentConsent(consent: GivenConsent): z.output<typeof consentSchema> {
-  return {
-    client_id: consent.clientId,
-    resource: consent.resource,
-    granted: [...consent.granted],
-    refused: [...consent.refused],
-    created_at: consent.createdAt.toISOString(),
-    updated_at: consent.updatedAt.toISOString(),
-  };
 }

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { type Holder, type Operation, operation, param } from "../rest/operation.ts";
-import type { ListedGrant, ListedSession, Sessions } from "./session.ts";
+import { presentGrant, presentSession, type Sessions } from "./session.ts";
 
 const sessionSchema = z.object({
   id: z.string().describe("Names the session here; it opens nothing."),
@@ -76,25 +76,4 @@ export function sessionOperations(parts: {
       },
     }),
   ];
-}
-
-/** In the names of the wire; of the session itself nothing that leads back to it. */
-function presentSession(session: ListedSession): z.output<typeof sessionSchema> {
-  return {
-    id: session.id,
-    user_agent: session.userAgent ?? null,
-    network: session.network ?? null,
-    signed_in_at: session.signedInAt.toISOString(),
-    seen_at: session.seenAt.toISOString(),
-    client_ids: [...session.clientIds],
-  };
-}
-
-function presentGrant(grant: ListedGrant): z.output<typeof grantSchema> {
-  return {
-    id: grant.hash,
-    client_id: grant.clientId,
-    signed_in_at: grant.signedInAt?.toISOString() ?? null,
-    scopes: Object.entries(grant.scopes).map(([resource, scopes]) => ({ resource, scopes: [...scopes] })),
-  };
 }

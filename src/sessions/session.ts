@@ -93,6 +93,27 @@ export function createSessions(options: {
   };
 }
 
+/** In the names of the wire; of the session itself nothing that leads back to it. */
+export function presentSession(session: ListedSession) {
+  return {
+    id: session.id,
+    user_agent: session.userAgent ?? null,
+    network: session.network ?? null,
+    signed_in_at: session.signedInAt.toISOString(),
+    seen_at: session.seenAt.toISOString(),
+    client_ids: [...session.clientIds],
+  };
+}
+
+export function presentGrant(grant: ListedGrant) {
+  return {
+    id: grant.hash,
+    client_id: grant.clientId,
+    signed_in_at: grant.signedInAt?.toISOString() ?? null,
+    scopes: Object.entries(grant.scopes).map(([resource, scopes]) => ({ resource, scopes: [...scopes] })),
+  };
+}
+
 function ended(of: Owner, actor: Actor): AuditEvent {
   if ("clientId" in of) return { name: "client.access_ended", actor, subject: { kind: "client", id: of.clientId } };
   return { name: "user.sessions_ended", actor, subject: { kind: "user", id: of.userId } };

@@ -1,20 +1,12 @@
 /** Verbs of `signet user` about what people do themselves otherwise: invite, reset a password, end sessions, revoke an app, delete. */
-import { BY, type CommandIo, type Given, printJson, textOf, usage, type Verb } from "../commands.ts";
+import { BY, type People, personOf, printDone, textOf, usage, type Verb } from "../commands.ts";
 import { AppError } from "../errors.ts";
 
 type By = typeof BY;
 
-interface Person {
-  readonly id: string;
-  readonly email: string;
-}
-
 /** The parts of the app that these verbs use. */
 export interface PeopleApp {
-  readonly users: {
-    find(id: string): Promise<Person | undefined>;
-    findByEmail(email: string): Promise<Person | undefined>;
-  };
+  readonly users: People;
   readonly signUps: { invite(email: string, language: string, by: By): Promise<void> };
   readonly recoveries: { force(userId: string, by: By): Promise<unknown> };
   readonly sessions: { endAll(of: { readonly userId: string }, by: By): Promise<void> };
@@ -39,7 +31,7 @@ export const peopleVerbs: readonly Verb<PeopleApp>[] = [
         throw new AppError("sign_up_closed", "Set SIGN_UP=invitation (or on), or use: signet user create");
       const [email = ""] = given.positionals;
       await app.signUps.invite(email, textOf(given, "language") ?? "en", BY);
-      done(io, { invited: email }, `An invitation is on its way to ${email}; it holds for a week.`);
+      printDone(io, { invited: email }, `An invitation is on its way to ${email}; it holds for a week.`);
     },
   },
   {
@@ -51,7 +43,7 @@ export const peopleVerbs: readonly Verb<PeopleApp>[] = [
       checkMail(app);
       const person = await personOf(app, given);
       await app.recoveries.force(person.id, BY);
-      done(io, { reset: person.id }, `${person.email} gets a link; until it is used, no password is good.`);
+      printDone(io, { reset: person.id }, `${person.email} gets a link; until it is used, no password is good.`);
     },
   },
   {
@@ -62,7 +54,7 @@ export const peopleVerbs: readonly Verb<PeopleApp>[] = [
     async run(app, given, io) {
       const person = await personOf(app, given);
       await app.sessions.endAll({ userId: person.id }, BY);
-      done(io, { ended: person.id }, `${person.email} is signed out everywhere.`);
+      printDone(io, { ended: person.id }, `${person.email} is signed out everywhere.`);
     },
   },
   {
@@ -74,7 +66,7 @@ export const peopleVerbs: readonly Verb<PeopleApp>[] = [
       const person = await personOf(app, given);
       const clientId = given.positionals[1] ?? "";
       await app.revokeApp(person.id, clientId, BY);
-      done(io, { revoked: clientId, user: person.id }, `${clientId} has no access to ${person.email} any more.`);
+      printDone(io, { revoked: clientId, user: person.id }, `${clientId} has no access to ${person.email} any more.`);
     },
   },
   {
@@ -90,24 +82,12 @@ export const peopleVerbs: readonly Verb<PeopleApp>[] = [
           `Nothing brings ${person.email} back: add --yes. To stop a user for now: user disable.`,
         );
       await app.deletions.delete(person.id, BY);
-      done(io, { deleted: person.id }, `${person.email} is deleted.`);
+      printDone(io, { deleted: person.id }, `${person.email} is deleted.`);
     },
   },
 ];
 
-async function personOf(app: PeopleApp, given: Given): Promise<Person> {
-  const [idOrEmail = ""] = given.positionals;
-  const person = (await app.users.find(idOrEmail)) ?? (await app.users.findByEmail(idOrEmail));
-  if (person === undefined) throw new AppError("user_unknown");
-  return person;
-}
-
 /** What cannot be sent must not be promised; in development the running server shows it. */
 function checkMail({ config }: PeopleApp): void {
   if (config.isProduction && config.smtpUrl === undefined) throw new AppError("mail_off", "Set SMTP_URL.");
-}
-
-function done(io: CommandIo, document: Readonly<Record<string, unknown>>, sentence: string): void {
-  if (io.isJson) printJson(io, document);
-  else io.out(`${sentence}\n`);
 }

@@ -293,6 +293,49 @@ test("user list, get, update, disable and enable: claims and sign-in follow", as
   await walk();
 });
 
+test("session, grant and consent: listed and ended one by one, and what they opened is closed", async () => {
+  const app = await done(`client create --type web --name Notebook --redirect-uri ${CALLBACK} --json`);
+  const party = await partyOf(app);
+  const [email, clientId] = ["grace@b.example", String(app["client_id"])];
+  const { id } = await done(`user create --email ${email} --password-file - --json`, { stdin: PASSWORD });
+  const walk = (scope = "openid"): ReturnType<typeof tokensOf> =>
+    tokensOf(server.client(), party, { email, redirectUri: CALLBACK, scope, parameters: { prompt: "consent" } });
+  const list = async (words: string): Promise<readonly Json[]> => (await done(words)) as unknown as Json[];
+  const { access_token: token } = await walk();
+  const [session] = await list(`session list ${email} --json`);
+  assert.deepEqual(session?.["client_ids"], [clientId]);
+  assert.deepEqual(await done(`session end ${email} ${session?.["id"]} --json`), { ended: session?.["id"], user: id });
+  await assert.rejects(openid.fetchUserInfo(party, token, String(id)));
+  assert.deepEqual(await list(`session list ${email} --json`), []);
+
+  const { refresh_token: refresh = "" } = await walk("openid offline_access");
+  const [grant] = await list(`grant list ${email} --json`);
+  assert.equal(grant?.["client_id"], clientId);
+  await done(`grant end ${email} ${grant?.["id"]} --json`);
+  await assert.rejects(openid.refreshTokenGrant(party, refresh), { error: "invalid_grant" });
+
+  const { refresh_token: second = "" } = await walk("openid offline_access");
+  const [consent] = await list(`consent list ${email} --json`);
+  assert.deepEqual([consent?.["client_id"], consent?.["resource"]], [clientId, ""]);
+  await done(`consent withdraw ${email} ${clientId} --json`);
+  await assert.rejects(openid.refreshTokenGrant(party, second), { error: "invalid_grant" });
+  assert.deepEqual(await list(`consent list ${email} --json`), []);
+  for (const [words, error] of [
+    [`session end ${email} nowhere`, "session_unknown"],
+    [`grant end ${email} nowhere`, "grant_unknown"],
+    [`consent withdraw ${email} ${clientId}`, "consent_unknown"],
+    ["session list nobody@b.example", "user_unknown"],
+  ] as const) {
+    const ran = await run([...words.split(" "), "--json"]);
+    assert.deepEqual([ran.code, (JSON.parse(ran.err) as Json)["error"]], [1, error], words);
+  }
+  assert.match((await run(["consent", "list", email])).out, /There are none/);
+  assert.equal((await run(["session", "list", email])).out.trim().split("\n").length, 3, "the two later sign-ins");
+  const settings = await done("settings --json");
+  assert.equal(settings["issuer"], server.issuer);
+  assert.doesNotMatch(JSON.stringify(settings), /postgres:\/\//);
+});
+
 /** One attempt at the sign-in page, without what comes after. */
 async function signInOnce(app: Json, email: string): Promise<Answer> {
   const browser = server.client();

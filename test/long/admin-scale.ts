@@ -38,7 +38,7 @@ async function fill(): Promise<void> {
     );
   await inSteps(USERS, insertUsers);
   await db.query(
-    "insert into user_roles (user_id, role) select id, 'support' from users where email like '%0@size.example'",
+    "insert into user_roles (user_id, role, granted_at) select id, 'support', now() from users where email like '%0@size.example'",
   );
   const [some] = await db.query<{ metadata: unknown; settings: unknown }>(
     "select metadata, settings from clients where id = $1",
