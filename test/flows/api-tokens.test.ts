@@ -62,6 +62,7 @@ for (const { engine, skip } of await engines()) {
         iat: claims.iat,
         exp: claims.exp,
         auth_time: claims["auth_time"],
+        acr: "urn:signet:acr:1fa",
         amr: ["pwd"],
       });
     }
