@@ -42,6 +42,10 @@ function back(g: Ground, error: string, state: string | null = "s1"): Expected {
   return { status: 303, back: { error, ...(state === null ? {} : { state }), uri: CALLBACK, iss: g.issuer } };
 }
 
+function backScope(g: Ground, scope: string): Expected {
+  return { status: 303, back: { error: "invalid_scope", state: "s1", scope, uri: CALLBACK, iss: g.issuer } };
+}
+
 export function authorizeRows(g: Ground): Row[] {
   const rows: Row[] = [];
   const add = (name: string, changes: Changes, expect: Expected): void => {
@@ -87,6 +91,10 @@ export function authorizeRows(g: Ground): Row[] {
   add("a scope of markup", { scope: `openid ${SCRIPT}` }, back(g, "invalid_scope"));
   add("a scope of 2,000 words", { scope: "openid a ".repeat(700).trim() }, STARTED);
   add("a scope that nobody knows", { scope: "openid nothing:known" }, STARTED);
+  add("a scope that nobody knows, without openid", { scope: "nothing:known" }, backScope(g, "nothing:known"));
+  add("a scope that nobody knows beside one of an API", { scope: "openid read:things x" }, backScope(g, "x"));
+  add("a scope of an API that was not granted", { scope: "openid write:things" }, backScope(g, "write:things"));
+  add("a scope of the administration", { scope: "openid users:write" }, backScope(g, "users:write"));
   add("a scope that stands twice", { scope: ["openid", "email"] }, back(g, "invalid_request"));
   add("no scope", { scope: undefined }, STARTED);
   add("an empty scope", { scope: "" }, STARTED);

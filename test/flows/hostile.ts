@@ -48,6 +48,8 @@ interface Wanted {
   readonly back?: {
     readonly error: string;
     readonly state?: string | undefined;
+    /** The scope that was refused. */
+    readonly scope?: string | undefined;
     readonly uri: string;
     readonly iss: string;
   };
@@ -160,7 +162,12 @@ function backFaults(back: NonNullable<Expected["back"]>, location: string | unde
   const url = new URL(location);
   const { error_description: description, ...is } = Object.fromEntries(url.searchParams);
   url.search = "";
-  const wanted = { error: back.error, ...(back.state === undefined ? {} : { state: back.state }), iss: back.iss };
+  const wanted = {
+    error: back.error,
+    ...(back.state === undefined ? {} : { state: back.state }),
+    ...(back.scope === undefined ? {} : { scope: back.scope }),
+    iss: back.iss,
+  };
   const faults = url.href === back.uri ? [] : [`it leads to ${url.href}, not ${back.uri}`];
   if (description !== undefined && !isDescription(description)) faults.push(`the description is ${shown(description)}`);
   const sorted = (value: object): string => JSON.stringify(Object.entries(value).sort());

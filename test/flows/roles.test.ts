@@ -175,6 +175,13 @@ for (const { engine, skip } of await engines()) {
     assert.equal(other.text, '{"active":false}');
     const info = await openid.fetchUserInfo(config, opaque.access_token, id).catch((error: Error) => error);
     assert.ok(info instanceof Error, "a token of an API is none for userinfo");
+    // RFC 6749 section 6: never less than was asked; and without a resource nobody guesses which of several is meant.
+    for (const [more, error] of [
+      [{ resource: API, scope: "o" }, "invalid_scope"],
+      [{ resource: API, scope: "openid read:things o" }, "invalid_scope"],
+      [{ scope: "openid read:things" }, "invalid_target"],
+    ] as const)
+      await assert.rejects(refresh(opaque.refresh_token ?? "", more), { error }, JSON.stringify(more));
     for (const resource of [ONCE, "https://api.example/unknown"])
       await assert.rejects(refresh(opaque.refresh_token ?? "", { resource }), { error: "invalid_target" }, resource);
   });
@@ -199,7 +206,25 @@ for (const { engine, skip } of await engines()) {
       const { callback } = await signIn(here.client(), config, { scope, parameters });
       return callback.searchParams.get("error");
     };
-    assert.equal(await refused({ resource: API }, "openid write:things"), "invalid_scope");
+    const OTHER = /^requested scope belongs to another resource than the requested ones$/;
+    const NOBODY = /^requested scope is not granted to this client$/;
+    // RFC 6749 section 4.1.2.1: what no requested resource has for this client is named, and nothing is silently lacking.
+    for (const [scope, resources, lacking, why] of [
+      ["openid write:things", [API], "write:things", NOBODY],
+      ["openid read:things o", [API], "o", OTHER],
+      ["openid read:things read:notes o", [API, NOTES], "o", OTHER],
+      ["openid read:things nothing:known", [API], "nothing:known", NOBODY],
+      ["openid o nothing:known", [], "nothing:known", NOBODY],
+      ["openid nothing:known write:things", [], "write:things", NOBODY],
+      ["openid clients:read", [], "clients:read", NOBODY],
+    ] as const) {
+      const { searchParams } = (await signIn(here.client(), config, { scope, resources })).callback;
+      assert.deepEqual([searchParams.get("error"), searchParams.get("scope")], ["invalid_scope", lacking], scope);
+      assert.match(searchParams.get("error_description") ?? "", why, scope);
+    }
+    const defaulted = await here.party(here.web);
+    const both = await signIn(here.client(), defaulted, { scope: "openid read:things o" });
+    assert.equal(both.callback.searchParams.get("scope"), "o", "the default API is meant, and it has no such scope");
     assert.equal(await refused({}, "openid o once"), "invalid_target");
     for (const resource of [
       "things",
