@@ -653,8 +653,9 @@ export function introspectionRows(g: Ground): Row[] {
     ...both("a token of 20,000 characters", [["token", "x".repeat(20_000)]], [inactive, done]),
     ...both("a token named like a prototype", [["token", "__proto__"]], [inactive, done]),
     ...both("a session", [["token", g.sessionId]], [inactive, done]),
-    ...both("a token for an API", [["token", api]], [active, done]),
-    ask("a token for an API after it was revoked", [["token", api]], inactive),
+    ...introspectApiRows(g, ask),
+    revoke("a token for an API", [["token", api]], done),
+    ask("a token for an API after it was revoked", [["token", api]], inactive, [g.basic(g.resourceServer)]),
     // RFC 7009 section 2.2.1 has an error for what this server does not revoke; RFC 7662 section 2.2 has one answer for all that is no token of ours.
     ...both("an ID token", [["token", id]], [inactive, unsupported]),
     ask(
@@ -682,6 +683,7 @@ export function introspectionRows(g: Ground): Row[] {
       ],
       INVALID_REQUEST,
     ),
+    ask("the own refresh token", [["token", refresh]], active),
     ask("another client's access token", [["token", access]], inactive, asOther),
     ask("another client's refresh token", [["token", refresh]], inactive, asOther),
     ask("the own access token", [["token", access]], active),
@@ -692,6 +694,37 @@ export function introspectionRows(g: Ground): Row[] {
     revoke("the own access token", [["token", access]], done),
     revoke("the own access token again", [["token", access]], done),
     ask("the own access token after it was revoked", [["token", access]], inactive),
+  ];
+}
+
+/** RFC 7662 section 4: a token for an API is for that API and whom an administrator allowed, not for the client that carries it. */
+function introspectApiRows(
+  g: Ground,
+  ask: (name: string, form: Pairs, expect: Expected, headers?: Pairs) => Row,
+): readonly Row[] {
+  const { api, machine, access, refresh } = g.tokens;
+  const inactive: Expected = { ...json(200, null), body: '{"active":false}' };
+  const active: Expected = { ...json(200, null), body: /^\{.*"active":true.*\}$/ };
+  const asApi: Pairs = [g.basic(g.resourceServer)];
+  const { web, machine: service, spa } = g.journey;
+  return [
+    ask("a person's token for an API, by the API", [["token", api]], active, asApi),
+    ask("a service's token for an API, by the API", [["token", machine]], active, asApi),
+    ask("a token for an API, by whom an administrator allowed", [["token", api]], active, [g.basic(g.gateway)]),
+    ask("a token for an API, by the client that carries it", [["token", api]], inactive, [g.basic(web)]),
+    ask("a service's token for an API, by the service", [["token", machine]], inactive, [g.basic(service)]),
+    ask("a token for an API, by another client", [["token", api]], inactive, [g.basic(g.other)]),
+    ask("a token for userinfo, by an API", [["token", access]], inactive, asApi),
+    ask("a refresh token, by an API", [["token", refresh]], inactive, asApi),
+    ask(
+      "a token for an API, by a client that proves nothing",
+      [
+        ["token", api],
+        ["client_id", spa.id],
+      ],
+      inactive,
+      [],
+    ),
   ];
 }
 
