@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from "jose";
 import * as openid from "openid-client";
+import { createVerifier } from "../../verifier/src/verifier.ts";
 import { engines, eventually } from "../support.ts";
 import { basic } from "./faults.ts";
 import { API, CALLBACK, type Registered, signIn, tokensOf } from "./journey.ts";
@@ -12,6 +13,8 @@ const BY = { kind: "system", id: "test" } as const;
 const NOTES = "https://notes.example/v1";
 const OPAQUE = "urn:example:opaque";
 const ONCE = "urn:example:once";
+/** What nginx takes of one header line unless told otherwise (large_client_header_buffers); others take no less. */
+const HEADER_LINE_BYTES = 8192;
 
 interface Ground extends Pair {
   readonly app: Registered;
@@ -243,6 +246,51 @@ for (const { engine, skip } of await engines()) {
     ] as const;
     const answer = await here.client().post("/token", twice, basic(here.machine));
     assert.deepEqual([answer.status, answer.json()["error"]], [400, "invalid_target"]);
+  });
+
+  test(`the largest token that can be made fits the header line of any web server, and nothing makes a larger one (${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const { apis, roles } = here.service;
+    // What a token carries at most: each of these is one short of what is refused below. A quote counts twice in JSON.
+    const identifier = `https://large.example/${engine}/`.padEnd(500, '"');
+    const scopes = Array.from({ length: 100 }, (_, n) => ({ scope: `s${n}`.padEnd(n < 99 ? 19 : 20, "~") }));
+    const api = { identifier, name: "Large", scopes, scopes_by_role: true, roles_claim: true, signing_alg: "RS256" };
+    const { id: apiId } = await apis.create(api, BY);
+    const id = await here.createUser(`large-${engine}@lindqvist.example`);
+    const holder = { kind: "user", id } as const;
+    const names = Array.from({ length: 20 }, (_, n) => `r${n}-${engine}-`.padEnd(50, "x"));
+    const all = [{ identifier, scopes: scopes.map(({ scope }) => scope) }];
+    for (const name of names) {
+      await roles.create({ name, permissions: all }, BY);
+      await roles.grant(holder, name, BY);
+    }
+    const client = await here.register({
+      client_type: "web",
+      client_name: "Large",
+      redirect_uris: [CALLBACK],
+      apis: [{ identifier }],
+    });
+    const scope = ["openid", ...scopes.map((one) => one.scope)].join(" ");
+    const config = await here.party(client);
+    const email = `large-${engine}@lindqvist.example`;
+    const tokens = await tokensOf(here.client(), config, { email, scope, parameters: { resource: identifier } });
+    const { access_token: token } = await openid.refreshTokenGrant(config, tokens.refresh_token ?? "");
+    const claims = decodeJwt(token);
+    assert.equal(String(claims["scope"]).length, 2000);
+    assert.deepEqual([claims.aud, [...(claims["roles"] as string[])].sort()], [identifier, [...names].sort()]);
+    const line = `Authorization: Bearer ${token}`;
+    console.log(`# the largest token has ${token.length} characters (bound: a line of ${HEADER_LINE_BYTES})`);
+    assert.ok(line.length < HEADER_LINE_BYTES, `${line.length} bytes`);
+    const audience = identifier;
+    assert.equal((await createVerifier({ issuer: here.issuer, audience }).verify(token)).subject, id);
+    const larger = [...scopes.slice(0, 99), { scope: "s99".padEnd(21, "~") }];
+    await assert.rejects(apis.update(apiId, { scopes: larger }, BY), { code: "api_invalid" });
+    await assert.rejects(apis.create({ ...api, identifier: `${identifier}"` }, BY), { code: "api_invalid" });
+    await roles.create({ name: `one-more-${engine}`, permissions: all }, BY);
+    await assert.rejects(roles.grant(holder, `one-more-${engine}`, BY), { code: "role_holder_invalid" });
+    await assert.rejects(roles.create({ name: "x".repeat(51), permissions: [] }, BY), { code: "role_invalid" });
   });
 
   test(`the consent page says each API's name and each scope in the reader's words (${engine})`, { skip }, async () => {
