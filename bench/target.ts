@@ -75,7 +75,7 @@ export async function furnish(place: SignetPlace, people: number): Promise<Furni
     };
     return {
       web: await register({ client_type: "web", client_name: "Web", redirect_uris: [CALLBACK] }),
-      machine: await register({ client_type: "service", client_name: "Machine", apis }),
+      machine: await register({ client_type: "service", client_name: "Machine", apis, introspect_apis: [API] }),
     };
   } finally {
     await app.close();

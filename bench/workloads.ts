@@ -125,7 +125,7 @@ export const introspection: Workload = {
   },
 };
 
-/** A service's JWT, asked about by the service itself: the signature is checked and the store is asked what ended it. */
+/** A service's JWT, asked about by a client that an administrator allowed: the signature is checked and the store is asked what ended it. */
 export const jwtIntrospection: Workload = {
   name: "introspection of a JWT",
   trips: 1,

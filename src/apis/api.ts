@@ -53,6 +53,8 @@ export interface Apis {
   find(identifier: string): Promise<Api | undefined>;
   /** From the cache, too. */
   findById(id: string): Promise<Api | undefined>;
+  /** Every scope that some API has. From the cache, too. */
+  scopeNames(): Promise<ReadonlySet<string>>;
   /** By identifier; `after` is the last identifier of the page before, `query` a part of identifier or name. */
   list(page: { readonly limit: number; readonly after?: string; readonly query?: string }): Promise<readonly Api[]>;
   /** Everything but the identifier. `scopes` replaces the list; a scope that is gone is taken from every client. */
@@ -71,13 +73,7 @@ interface Context {
 }
 
 export function createApis({ db, notices, record }: Context): Apis {
-  const byIdentifier = createCache<Api>({ load: (identifier) => sql.selectApi(db, identifier) });
-  const byId = createCache<Api>({ load: (id) => sql.selectApiById(db, id) });
-  // There are few APIs and they change seldom: forgetting all is simpler than knowing which names an id had.
-  const forget = (): void => {
-    byIdentifier.clear();
-    byId.clear();
-  };
+  const { byIdentifier, byId, names, forget } = createCaches(db);
   notices.subscribe(CHANNEL, forget);
   notices.onReconnect(forget);
 
@@ -115,6 +111,7 @@ export function createApis({ db, notices, record }: Context): Apis {
     async findById(id) {
       return ID.test(id) ? byId.get(id) : undefined;
     },
+    scopeNames: async () => (await names.get("")) ?? new Set(),
     list: (page) => list(db, page),
     async update(id, patch, by, check) {
       const { scopes, ...wanted } = parseApiChange(patch);
@@ -147,6 +144,23 @@ export function createApis({ db, notices, record }: Context): Apis {
         await record(tx, { ...event("api.deleted", id, by, data), changes });
         return { id, result: clients };
       }),
+  };
+}
+
+function createCaches(db: Db) {
+  const byIdentifier = createCache<Api>({ load: (identifier) => sql.selectApi(db, identifier) });
+  const byId = createCache<Api>({ load: (id) => sql.selectApiById(db, id) });
+  const names = createCache<ReadonlySet<string>>({ load: async () => new Set(await sql.selectScopeNames(db)) });
+  return {
+    byIdentifier,
+    byId,
+    names,
+    // There are few APIs and they change seldom: forgetting all is simpler than knowing which names an id had.
+    forget(): void {
+      byIdentifier.clear();
+      byId.clear();
+      names.clear();
+    },
   };
 }
 

@@ -72,6 +72,12 @@ export async function selectApis(
   return rows.map(toRow);
 }
 
+/** Each once. There are as many as administrators have written down. */
+export async function selectScopeNames(queries: Queries): Promise<string[]> {
+  const rows = await queries.query<{ scope: string }>("select distinct scope from api_scopes", []);
+  return rows.map(({ scope }) => scope);
+}
+
 /** Holds the API until the transaction ends; clients that are being bound to it wait, or are waited for. */
 export async function lockApi(tx: Queries, id: string): Promise<boolean> {
   const rows = await tx.query("select 1 from apis where id = $1 for update", [id]);

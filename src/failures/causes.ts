@@ -19,6 +19,7 @@ export const CAUSES = {
   pkce_missing: [],
   pkce_method: ["sent"],
   scope_not_allowed: ["sent", "registered"],
+  scope_elsewhere: ["sent", "registered"],
   resource_not_allowed: ["sent", "registered"],
   prompt_unknown: ["sent"],
   silent_login: [],

@@ -4,6 +4,7 @@ import { now } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { readCookie, setCookie } from "../http/cookies.ts";
 import { addressSubject } from "../limits/address.ts";
+import { ACR_ONE_FACTOR } from "../oidc/claims.ts";
 import { deviceName } from "../pages/device-name.ts";
 import { identifierOf } from "../users/email.ts";
 import { sendNotice } from "../users/letter.ts";
@@ -75,7 +76,14 @@ export async function finishSignIn(
   await parts.deletions.cancel(userId, { ...actorOf(step), kind: "user", id: userId });
   const { name } = step.details.prompt;
   await finishStep(step, parts, {
-    login: { accountId: userId, remember, amr: [PASSWORD_METHOD], ts: Math.floor(atMs / 1000), atMs },
+    login: {
+      accountId: userId,
+      remember,
+      acr: ACR_ONE_FACTOR,
+      amr: [PASSWORD_METHOD],
+      ts: Math.floor(atMs / 1000),
+      atMs,
+    },
     // Whoever signed in has chosen an account, too, and needs no new one.
     ...(name === "select_account" || name === "create" ? { [name]: {} } : {}),
   });

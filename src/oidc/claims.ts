@@ -3,16 +3,21 @@ import type { Account, FindAccount } from "oidc-provider";
 import { errors } from "oidc-provider";
 import type { User, Users } from "../users/user.ts";
 
-/** Authentication contexts that a client can ask for by `acr_values` or by the claim. None is offered yet, so none is ever promised. */
-export const ACR_VALUES: readonly string[] = [];
+/** The authentication context of every sign-in there is today: one factor, whichever it was; `amr` names it (section 2, RFC 8176). */
+export const ACR_ONE_FACTOR = "urn:signet:acr:1fa";
+
+/** What a client can ask for by `acr_values` or by the claim. What cannot be reached is not offered, so it is never promised. */
+export const ACR_VALUES: readonly string[] = [ACR_ONE_FACTOR];
+
+/** How the person signed in: said of the sign-in and not of the person, so no account and no scope of a consent page holds it. */
+const SIGN_IN_CLAIMS: readonly string[] = ["acr", "amr"];
 
 /** Which scope asks for which claims (section 5.4); `openid` is what an ID token always says. */
 export const CLAIMS = {
-  acr: null,
   sid: null,
   auth_time: null,
   iss: null,
-  openid: ["sub"],
+  openid: ["sub", "acr", "amr"],
   profile: [
     "name",
     "family_name",
@@ -35,7 +40,9 @@ export const CLAIMS = {
 } as const satisfies Readonly<Record<string, readonly string[] | null>>;
 
 const SCOPE_BY_CLAIM = new Map(
-  Object.entries(CLAIMS).flatMap(([scope, claims]) => (claims ?? []).map((claim) => [claim as string, scope] as const)),
+  Object.entries<readonly string[] | null>(CLAIMS).flatMap(([scope, claims]) =>
+    (claims ?? []).filter((claim) => !SIGN_IN_CLAIMS.includes(claim)).map((claim) => [claim, scope] as const),
+  ),
 );
 
 /**

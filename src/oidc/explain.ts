@@ -8,6 +8,7 @@ import { basicOf } from "./basic.ts";
 import { THROTTLED } from "./client-guesses.ts";
 import { allowedOrigins } from "./client-traits.ts";
 import { redirectDifference } from "./redirect-difference.ts";
+import { SCOPE_ELSEWHERE } from "./resources.ts";
 
 export interface Explanation {
   readonly cause: Cause;
@@ -121,6 +122,11 @@ function authorization({ ctx, refusal, parameter, registered }: Asked): Explanat
     return { cause: "pkce_method", facts: { sent: parameter("code_challenge_method") || "plain" } };
   if (/unsupported prompt value/.test(description)) return { cause: "prompt_unknown", facts: sent("prompt") };
   if (/^refresh token missing requested/.test(description)) return { cause: "scope_wider", facts: sent("scope") };
+  if (description === SCOPE_ELSEWHERE) {
+    const owners = apis.filter((api) => api.scopes.includes(refusal.scope));
+    const registered = listed(owners.map(({ identifier }) => identifier));
+    return { cause: "scope_elsewhere", facts: { sent: refusal.scope, registered } };
+  }
   if (/scope .*not (allowed|granted)/.test(description)) {
     return {
       cause: "scope_not_allowed",

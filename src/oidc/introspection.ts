@@ -1,14 +1,19 @@
-/** Who may ask about a token (RFC 7662 section 4): whoever it was issued to, the API that it is for, and clients that an administrator allowed. */
+/** Who may ask about a token (RFC 7662 section 4); everybody else hears `active: false`, whether the token lives or not. */
 import type { Client } from "oidc-provider";
 
 interface AskedToken {
-  readonly kind: string;
   readonly clientId?: string | undefined;
   readonly aud?: string | readonly string[] | undefined;
 }
 
-/** Everybody else hears `active: false`, whether the token lives or not. A refresh token is nobody's business but its client's. */
-export function mayIntrospect(client: Client, token: AskedToken): boolean {
-  if (token.clientId === client.clientId) return true;
-  return typeof token.aud === "string" && client.signet.introspects.includes(token.aud);
+/**
+ * A token for an API concerns that API and the clients that an administrator allowed. The app that carries it is not among them: what the token says
+ * is between Signet and the API (RFC 9068 section 6, RFC 7662 section 5), and how long it lives was said when it was issued.
+ *
+ * A refresh token and the token for /userinfo are for no API but for Signet itself, so nobody else could ever ask: there the client that it was issued
+ * to may, as far as it has proven who it is. A public client names itself, as whoever has found the token could (section 2.1: token scanning).
+ */
+export function mayIntrospect(client: Client, { aud, clientId }: AskedToken): boolean {
+  if (aud !== undefined) return typeof aud === "string" && client.signet.introspects.includes(aud);
+  return clientId === client.clientId && client.clientAuthMethod !== "none";
 }

@@ -8,6 +8,10 @@ import { type Holder, type Roles, rolesAt, scopesAt } from "../roles/role.ts";
 import { isOpenIdScope, splitScope } from "../scopes.ts";
 import type { ClientTraits } from "./client-traits.ts";
 
+/** What `explain.ts` tells apart. */
+export const SCOPE_NOT_GRANTED = "requested scope is not granted to this client";
+export const SCOPE_ELSEWHERE = "requested scope belongs to another resource than the requested ones";
+
 interface ResourceServerInfo {
   readonly scope: string;
   readonly audience: string;
@@ -51,7 +55,10 @@ export function resourceHooks(apis: Apis, roles: Roles, tokenSecondsMax: number)
         throw new errors.InvalidTarget("tokens for this resource are not refreshed: sign in again");
       const grantable = await allowedScopes(ctx, { api, client, roles });
       if (grantTypeOf(ctx) === "client_credentials") settleMachineScope(ctx, splitScope(grantable));
-      if (ctx.oidc.route === "authorization") refuseForeignScope(ctx, api, client.signet);
+      if (grantTypeOf(ctx) === "refresh_token")
+        refuseLacking(apiScopesAsked(ctx), { has: [api], traits: client.signet });
+      if (ctx.oidc.route === "authorization")
+        await refuseForeignScope(ctx, { identifier, apis, traits: client.signet });
       const isJwt = api.tokenFormat === "jwt";
       return {
         scope: grantable,
@@ -65,13 +72,16 @@ export function resourceHooks(apis: Apis, roles: Roles, tokenSecondsMax: number)
       const standard = defaultApi(client.signet);
       if (oneOf !== undefined && oneOf.length > 0)
         return standard !== undefined && oneOf.includes(standard.identifier) ? standard.identifier : oneOf;
-      return grantTypeOf(ctx) === "client_credentials"
-        ? machineDefault(ctx, client.signet)
-        : resourceOfScopes(ctx, client.signet);
+      if (grantTypeOf(ctx) === "client_credentials") return machineDefault(ctx, client.signet);
+      const meant = resourceOfScopes(ctx, client.signet);
+      if (ctx.oidc.route === "authorization" && meant.length === 0) await refuseUnreachable(ctx, apis, client.signet);
+      return meant;
     },
     async useGrantedResource(ctx, model) {
       const isOne = typeof model.resource === "string" || model.resource?.length === 1;
-      return isOne && !asksForUserinfoOnly(ctx);
+      // Scopes of an API make it a token for an API also where several are granted: which one is the default's to say.
+      const asksAnApi = apiScopesAsked(ctx).length > 0;
+      return (isOne || asksAnApi) && !asksForUserinfoOnly(ctx);
     },
     async issueRefreshToken(_ctx, client, source) {
       if (!client.grantTypeAllowed("refresh_token")) return false;
@@ -140,19 +150,52 @@ function asksForUserinfoOnly(ctx: KoaContextWithOIDC): boolean {
   return asked.size > 0 && [...asked].every(isOpenIdScope);
 }
 
-/** A scope that the API has and the client was not granted is refused by name (RFC 6749 section 4.1.2.1); one that nobody knows is ignored (OpenID Connect Core section 3.1.2.1). */
-function refuseForeignScope(ctx: KoaContextWithOIDC, api: Api, traits: ClientTraits): void {
-  const asked = requestedScopes(ctx);
-  const granted = new Set(traits.apis.flatMap(({ scopes }) => scopes));
-  const foreign = api.scopes.find(({ scope }) => asked.has(scope) && !granted.has(scope))?.scope;
-  if (foreign !== undefined) throw new errors.InvalidScope("requested scope is not granted to this client", foreign);
+/** Never a code or a token that silently lacks what was asked: a scope that none of these APIs has for this client is refused by name (RFC 6749 sections 4.1.2.1 and 5.2). */
+function refuseLacking(
+  asked: readonly string[],
+  { has, traits }: { has: readonly Pick<Api, "id" | "scopes">[]; traits: ClientTraits },
+): void {
+  const reached = new Set(has.flatMap((api) => splitScope(grantableScopes(traits, api))));
+  const lacking = asked.find((scope) => !reached.has(scope));
+  if (lacking !== undefined) throw notReached(lacking, traits);
+}
+
+function notReached(scope: string, traits: ClientTraits): Error {
+  const isElsewhere = traits.apis.some(({ scopes }) => scopes.includes(scope));
+  return new errors.InvalidScope(isElsewhere ? SCOPE_ELSEWHERE : SCOPE_NOT_GRANTED, scope);
+}
+
+/** Once for all resources of a request, at the last of them: a request for APIs asks for their scopes and those of OpenID, and for no others. */
+async function refuseForeignScope(
+  ctx: KoaContextWithOIDC,
+  { identifier, apis, traits }: { identifier: string; apis: Apis; traits: ClientTraits },
+): Promise<void> {
+  const { resource = [] } = (ctx.oidc.params ?? {}) as Resourced;
+  const identifiers = typeof resource === "string" ? [resource] : resource;
+  if (identifiers.at(-1) !== identifier) return;
+  const found = await Promise.all(identifiers.map((each) => apis.find(each)));
+  refuseLacking(apiScopesAsked(ctx), { has: found.filter((api) => api !== undefined), traits });
+}
+
+/**
+ * A request for no API. A scope that some API here has is refused, since it would be silently lacking. One that nobody here knows is ignored where
+ * people sign in by OpenID Connect, as Core section 3.1.2.1 wants; by OAuth alone it is refused (RFC 6749 section 4.1.2.1).
+ */
+async function refuseUnreachable(ctx: KoaContextWithOIDC, apis: Apis, traits: ClientTraits): Promise<void> {
+  const asked = apiScopesAsked(ctx);
+  if (asked.length === 0) return;
+  const known = requestedScopes(ctx).has("openid") ? await apis.scopeNames() : new Set(asked);
+  refuseLacking(
+    asked.filter((scope) => known.has(scope)),
+    { has: [], traits },
+  );
 }
 
 /** Never a 200 with less than was asked: a scope that nobody granted to this client is refused by name (RFC 6749 section 5.2). Without `scope` it is all that was granted. */
 function settleMachineScope(ctx: KoaContextWithOIDC, grantable: readonly string[]): void {
   const asked = requestedScopes(ctx);
   const foreign = [...asked].find((scope) => !grantable.includes(scope));
-  if (foreign !== undefined) throw new errors.InvalidScope("requested scope is not granted to this client", foreign);
+  if (foreign !== undefined) throw new errors.InvalidScope(SCOPE_NOT_GRANTED, foreign);
   if (asked.size === 0 && ctx.oidc.params !== undefined) ctx.oidc.params["scope"] = grantable.join(" ");
 }
 
@@ -161,7 +204,7 @@ function machineDefault(ctx: KoaContextWithOIDC, traits: ClientTraits): string {
   if (standard !== undefined) return standard.identifier;
   const [foreign] = requestedScopes(ctx);
   if (traits.apis.length === 0 && foreign !== undefined) {
-    throw new errors.InvalidScope("requested scope is not granted to this client", foreign);
+    throw new errors.InvalidScope(SCOPE_NOT_GRANTED, foreign);
   }
   throw new errors.InvalidTarget(
     traits.apis.length === 0
@@ -172,6 +215,11 @@ function machineDefault(ctx: KoaContextWithOIDC, traits: ClientTraits): string {
 
 function grantTypeOf(ctx: KoaContextWithOIDC): unknown {
   return ctx.oidc.route === "token" ? ctx.oidc.params?.["grant_type"] : undefined;
+}
+
+/** What is asked beside the scopes of OpenID: words of an API, if of anything. */
+function apiScopesAsked(ctx: KoaContextWithOIDC): readonly string[] {
+  return [...requestedScopes(ctx)].filter((scope) => !isOpenIdScope(scope));
 }
 
 function requestedScopes(ctx: KoaContextWithOIDC): ReadonlySet<string> {

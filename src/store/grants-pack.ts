@@ -28,7 +28,7 @@ const NAMES = [
   "sid",
   "x5t#S256",
 ];
-/** Words of scopes, grant types and ways to sign in (RFC 8176), one byte each. Only ever appended to. */
+/** Words of scopes, grant types, ways to sign in (RFC 8176) and their contexts, one byte each. Only ever appended to. */
 const WORDS = [
   "openid",
   "profile",
@@ -46,6 +46,7 @@ const WORDS = [
   "hwk",
   "swk",
   "user",
+  "urn:signet:acr:1fa",
 ];
 /** Moments near the one at which the token was issued, which comes before them: later than it by so much, or earlier. */
 const LATER = new Set(["exp"]);

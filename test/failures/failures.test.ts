@@ -55,6 +55,13 @@ const otherSecret = async () => {
   return { id: web.id, secret: other.secret };
 };
 
+const withTwoApis = async () => {
+  const identifier = "https://api.example/other";
+  await service.apis.create({ identifier, name: "Other", scopes: [{ scope: "read:other" }] }, BY);
+  const apis = [{ identifier: API, default: true }, { identifier }];
+  return journey.register({ client_type: "web", client_name: "Two APIs", redirect_uris: [CALLBACK], apis });
+};
+
 interface Mistake {
   readonly make: () => Promise<Answer>;
   readonly cause: Cause;
@@ -122,6 +129,11 @@ const MISTAKES: readonly Mistake[] = [
     cause: "scope_not_allowed",
     make: () => authorize({ scope: "openid write:things", resource: API }),
     why: /scope write:things is not granted.*read:things/,
+  },
+  {
+    cause: "scope_elsewhere",
+    make: async () => authorize({ client_id: (await withTwoApis()).id, scope: "openid read:other", resource: API }),
+    why: /scope read:other belongs to https:\/\/api\.example\/other/,
   },
   {
     cause: "resource_not_allowed",

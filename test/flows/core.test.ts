@@ -19,6 +19,8 @@ import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, type Registered,
 const OTHER_EMAIL = "olga@lindqvist.example";
 const SPA_CALLBACK = "https://spa.example/cb";
 const HOME = "https://app.example/";
+/** Written out: apps compare it, so it never changes. */
+const ACR = "urn:signet:acr:1fa";
 type Parameters = Readonly<Record<string, string>>;
 
 interface Walk {
@@ -233,8 +235,13 @@ for (const { engine, skip } of await engines()) {
       assert.match((await ask(journey, client(), web, { ui_locales: "tlh" })).text, /<html[^>]* lang="en"/);
       const walked = await walk(journey, browser, web, { ...parameters, scope: "openid", state: "s" });
       assert.deepEqual([...walked.back.searchParams.keys()].sort(), ["code", "iss", "state"]);
-      // No acr is offered, so none is claimed (Core 2: the value says what was achieved).
-      assert.equal("acr" in (await idTokenOf(journey, walked)), false);
+      // What was asked and cannot be reached stops nobody, and is never claimed: the value says what was achieved (Core 2, 5.5.1.1).
+      const { acr, amr } = await idTokenOf(journey, walked);
+      assert.deepEqual([acr, amr], [ACR, ["pwd"]]);
+      const plain = await walk(journey, client(), web, { scope: "openid" });
+      assert.equal((await idTokenOf(journey, plain))["acr"], ACR, "it stands in every ID token");
+      const info = await userinfoOf(journey, await walk(journey, client(), web, { scope: "openid", acr_values: ACR }));
+      assert.deepEqual(Object.keys(info), ["sub"], "it is said of the sign-in, not of the person");
     },
   );
 
@@ -340,6 +347,8 @@ for (const { engine, skip } of await engines()) {
         [{ acr: { essential: true, values: ["urn:example:gold"] } }, "unmet_authentication_requirements"],
         [{ acr: { essential: true, value: "urn:example:gold" } }, "unmet_authentication_requirements"],
         [{ acr: { values: ["urn:example:gold"] } }, null],
+        [{ acr: { essential: true, values: ["urn:example:gold", ACR] } }, null],
+        [{ acr: { essential: true, value: ACR } }, null],
         [{ acr: { essential: true } }, null],
         [{ sub: { value: userId } }, null],
         [{ sub: null, unheard_of: { essential: true } }, null],
@@ -737,6 +746,7 @@ for (const { engine, skip } of await engines()) {
       const { claims_supported, token_endpoint_auth_signing_alg_values_supported, ...rest } = metadata ?? {};
       assert.deepEqual(rest, {
         issuer,
+        acr_values_supported: [ACR],
         authorization_endpoint: `${issuer}/authorize`,
         token_endpoint: `${issuer}/token`,
         userinfo_endpoint: `${issuer}/userinfo`,
@@ -761,7 +771,8 @@ for (const { engine, skip } of await engines()) {
         authorization_response_iss_parameter_supported: true,
         ui_locales_supported: ["en", "de"],
       });
-      assert.ok((claims_supported as string[]).includes("birthdate"));
+      for (const claim of ["birthdate", "acr", "amr", "auth_time"])
+        assert.ok((claims_supported as string[]).includes(claim), claim);
       assert.equal(JSON.stringify(token_endpoint_auth_signing_alg_values_supported).includes("HS"), false);
     },
   );

@@ -477,6 +477,7 @@ test("discovery promises what there is and nothing else (RFC 8414 section 2, Ope
   const { scopes_supported, claims_supported, ...metadata } = first?.json() ?? {};
   assert.deepEqual(metadata, {
     issuer,
+    acr_values_supported: ["urn:signet:acr:1fa"],
     authorization_endpoint: `${issuer}/authorize`,
     token_endpoint: `${issuer}/token`,
     userinfo_endpoint: `${issuer}/userinfo`,

@@ -1,10 +1,12 @@
 /** Hostile rows at the authorization endpoint and at sign-out: what a browser can be made to send. */
-import { type Expected, type Pairs, page, type Row, SCRIPT, to } from "./hostile.ts";
+import { bare, csp, type Expected, json, type Pairs, page, type Row, SCRIPT, to } from "./hostile.ts";
 import { CHALLENGE, confusedJwt, type Ground, signedJwt, unsignedJwt } from "./hostile-ground.ts";
 import { API, CALLBACK } from "./journey.ts";
 
 const WEB = "Harbor Notes";
-const STARTED = to(/^\/interaction\/[\w-]{21,64}$/);
+/** The redirect URI was checked, so the answers of this sign-in may post to it. */
+const AT_WEB = { "content-security-policy": csp("https://app.example") };
+const STARTED: Expected = { ...to(/^\/interaction\/[\w-]{21,64}$/), headers: AT_WEB };
 const UNKNOWN_APP = page(400, "error.app_unknown.title");
 const UNKNOWN_PLACE = page(400, "error.redirect_uri_unknown.title", WEB);
 const REFUSED = page(400, "error.request_refused.title", WEB);
@@ -40,6 +42,10 @@ function encode(pairs: Pairs): string {
 /** The error reaches the app. */
 function back(g: Ground, error: string, state: string | null = "s1"): Expected {
   return { status: 303, back: { error, ...(state === null ? {} : { state }), uri: CALLBACK, iss: g.issuer } };
+}
+
+function backScope(g: Ground, scope: string): Expected {
+  return { status: 303, back: { error: "invalid_scope", state: "s1", scope, uri: CALLBACK, iss: g.issuer } };
 }
 
 export function authorizeRows(g: Ground): Row[] {
@@ -87,6 +93,10 @@ export function authorizeRows(g: Ground): Row[] {
   add("a scope of markup", { scope: `openid ${SCRIPT}` }, back(g, "invalid_scope"));
   add("a scope of 2,000 words", { scope: "openid a ".repeat(700).trim() }, STARTED);
   add("a scope that nobody knows", { scope: "openid nothing:known" }, STARTED);
+  add("a scope that nobody knows, without openid", { scope: "nothing:known" }, backScope(g, "nothing:known"));
+  add("a scope that nobody knows beside one of an API", { scope: "openid read:things x" }, backScope(g, "x"));
+  add("a scope of an API that was not granted", { scope: "openid write:things" }, backScope(g, "write:things"));
+  add("a scope of the administration", { scope: "openid users:write" }, backScope(g, "users:write"));
   add("a scope that stands twice", { scope: ["openid", "email"] }, back(g, "invalid_request"));
   add("no scope", { scope: undefined }, STARTED);
   add("an empty scope", { scope: "" }, STARTED);
@@ -120,11 +130,7 @@ export function authorizeRows(g: Ground): Row[] {
   add("a login_hint of markup", { login_hint: SCRIPT }, STARTED);
   add("a login_hint of 4,000 characters", { login_hint: "a".repeat(4000) }, STARTED);
   add("ui_locales of markup", { ui_locales: SCRIPT }, STARTED);
-  add(
-    "10,000 parameters",
-    { state: undefined, p: Array.from({ length: 10_000 }, () => "") },
-    { status: 431, isBare: true },
-  );
+  add("10,000 parameters", { state: undefined, p: Array.from({ length: 10_000 }, () => "") }, bare(431));
   add("101 parameters", { p: Array.from({ length: 94 + 1 }, () => "1") }, UNREADABLE);
   add("an address of 9,000 characters", { nonce: "n".repeat(8500) }, page(414, "error.request_malformed.title"));
   rows.push(...encodings(g), ...cookieRows(g), ...postRows(g));
@@ -136,12 +142,9 @@ const UNKNOWN_REQUEST = page(400, "error.interaction_gone.title");
 /** Types that would give a token by the address answer in the fragment (OAuth 2.0 Multiple Response Types section 5). */
 function typeOf(g: Ground, type: string): Expected {
   if (!/token/.test(type)) return back(g, "unsupported_response_type");
-  return {
-    status: 303,
-    location: new RegExp(
-      `^https://app\\.example/callback#error=unsupported_response_type&error_description=[^&]+&state=s1&iss=${encodeURIComponent(g.issuer).replaceAll(".", "\\.")}$`,
-    ),
-  };
+  const why = "error_description=unsupported+response_type+requested";
+  const iss = encodeURIComponent(g.issuer);
+  return to(`${CALLBACK}#error=unsupported_response_type&${why}&state=s1&iss=${iss}`);
 }
 
 function encodings(g: Ground): Row[] {
@@ -194,9 +197,11 @@ function cookieRows(g: Ground): Row[] {
   const value = g.sessionId;
   const signature = /signet_session\.sig=([^;]*)/.exec(g.cookie)?.[1] ?? "";
   const none = back(g, "login_required");
-  const signedIn = to(
-    /^https:\/\/app\.example\/callback\?code=[\w-]{43}&state=s1&iss=http%3A%2F%2F127\.0\.0\.1%3A\d+$/,
-  );
+  const iss = encodeURIComponent(g.issuer).replaceAll(".", "\\.");
+  const signedIn: Expected = {
+    ...to(new RegExp(`^https://app\\.example/callback\\?code=[\\w-]{43}&state=s1&iss=${iss}$`)),
+    headers: AT_WEB,
+  };
   const rows: [string, string, Expected][] = [
     ["as it was given", g.cookie, signedIn],
     ["without its signature", `signet_session=${value}`, none],
@@ -300,19 +305,20 @@ function postRows(g: Ground): Row[] {
       name: "a foreign origin",
       path: authorize(g),
       headers: [["Origin", "https://evil.example"]],
-      expect: { ...STARTED, headers: { "access-control-allow-origin": null } },
+      expect: { ...STARTED, headers: { ...AT_WEB, "access-control-allow-origin": null } },
     },
     {
       name: "a caller that wants JSON",
       path: authorize(g, { client_id: "cl_unknown" }),
       headers: [["Accept", "application/json"]],
-      expect: { status: 400, error: "invalid_client", headers: { "content-type": "application/json; charset=utf-8" } },
+      expect: json(400, "invalid_client"),
     },
   ];
 }
 
 export function page405(allow: string, headers: Expected["headers"] = {}): Expected {
-  return { ...page(405, "error.method_not_allowed.title"), headers: { allow, ...headers } };
+  const refused = page(405, "error.method_not_allowed.title");
+  return { ...refused, headers: { ...refused.headers, allow, ...headers } };
 }
 
 /** What is no ID token of ours for this client (T-JWT-1 to T-JWT-8 at the hint; an expired one of ours is taken, OpenID Connect Core section 3.1.2.1). */
@@ -353,8 +359,12 @@ export function logoutRows(g: Ground): Row[] {
   // The library's page that confirms by itself: nobody is there who could be asked.
   const quiet: Expected = {
     status: 200,
-    headers: { "content-type": "text/html; charset=utf-8" },
-    body: /^<!DOCTYPE html>.*action="http:[^"]+\/logout\/confirm".*name="logout" value="yes".*<\/html>$/s,
+    headers: {
+      "content-type": "text/html; charset=utf-8",
+      // The library puts the policy together anew, with the one script of its page.
+      "content-security-policy": csp(undefined, SUBMITTING_SCRIPT).replaceAll("; ", ";"),
+    },
+    body: submittingPage(`${g.issuer}/logout/confirm`),
   };
   const asked = { ...page(200, "logout.title") };
   const signedIn: Pairs = [["Cookie", g.cookie]];
@@ -444,6 +454,37 @@ export function logoutRows(g: Ground): Row[] {
     { name: "the end by POST", path: "/logout/success", method: "POST", expect: page405("GET, HEAD") },
   );
   return rows;
+}
+
+const SUBMITTING_SCRIPT = "sha256-RdUNylKSz5sOn0fkU1eqAq2AfjeUgGQlHsNg7gbsfrU=";
+
+/** To the letter, but for the random token. */
+function submittingPage(action: string): RegExp {
+  const exactly = (text: string): string => text.replace(/[.*+?^${}()[\]\\/]/g, "\\$&");
+  const [before, after] = [
+    `<!DOCTYPE html>
+<html>
+<head>
+  <meta http-equiv="X-UA-Compatible" content="IE=edge">
+  <title>Submitting Callback</title>
+  <script>
+    document.addEventListener('DOMContentLoaded', function () { document.forms[0].submit() });
+  </script>
+</head>
+<body>
+  <form method="post" action="${action}">
+    <input type="hidden" name="xsrf" value="`,
+    `"/>
+<input type="hidden" name="logout" value="yes"/>
+    <noscript>
+      Your browser does not support JavaScript or you've disabled it.<br/>
+      <button autofocus type="submit">Continue</button>
+    </noscript>
+  </form>
+</body>
+</html>`,
+  ];
+  return new RegExp(`^${exactly(before)}[0-9a-f]{48}${exactly(after)}$`);
 }
 
 function hintAtLogout(what: string): Expected {

@@ -16,6 +16,9 @@ export interface Ground {
   /** Authenticates with a key of its own. */
   readonly keyed: Registered & { readonly key: KeyObject };
   readonly disabled: Registered;
+  /** The API's own credentials, and a client that an administrator allowed to ask about its tokens. */
+  readonly resourceServer: Registered;
+  readonly gateway: Registered;
   /** The Cookie header of a browser in which Maya is signed in. */
   readonly cookie: string;
   readonly sessionId: string;
@@ -68,6 +71,8 @@ export async function prepareGround(journey: Journey): Promise<Ground> {
     desktop,
     keyed: { ...keyed, key: privateKey },
     disabled,
+    resourceServer: await register({ client_type: "resource-server", client_name: "R", apis: [{ identifier: API }] }),
+    gateway: await register({ client_type: "service", client_name: "Gateway", introspect_apis: [API] }),
     cookie: cookies.map(({ name, value }) => `${name}=${value}`).join("; "),
     sessionId: session.value,
     tokens: {

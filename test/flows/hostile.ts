@@ -31,7 +31,7 @@ export interface Row {
 }
 
 /** One of these stands in every row: what is answered, not only with which status. */
-type Named = "error" | "page" | "location" | "back" | "body" | "isBare";
+type Named = "error" | "page" | "location" | "back" | "body" | "members" | "isBare";
 /** A row that leaves open what is answered has to say so, and the table counts it: there is to be none. */
 export type Expected = Wanted & ({ [N in Named]: Required<Pick<Wanted, N>> }[Named] | { readonly isLoose: true });
 
@@ -48,6 +48,8 @@ interface Wanted {
   readonly back?: {
     readonly error: string;
     readonly state?: string | undefined;
+    /** The scope that was refused. */
+    readonly scope?: string | undefined;
     readonly uri: string;
     readonly iss: string;
   };
@@ -55,10 +57,14 @@ interface Wanted {
   readonly headers?: Readonly<Record<string, string | RegExp | null>>;
   /** The whole body. */
   readonly body?: string | RegExp;
-  /** Node answers before Signet sees the request: status and nothing else. */
+  /** The members of the JSON, all of them. A pattern where a random id or a moment stands. */
+  readonly members?: Members;
+  /** Node answers before Signet sees the request: the status, these headers and no others, this body. */
   readonly isBare?: boolean;
   readonly isLoose?: true;
 }
+
+export type Members = Readonly<Record<string, string | number | boolean | RegExp | readonly string[]>>;
 
 export interface Got {
   readonly status: number;
@@ -69,55 +75,111 @@ export interface Got {
 
 // --- What rows expect -------------------------------------------------------------------------------------------
 
-/** RFC 6749 section 5.2: JSON, never stored; a 401 says how to authenticate (RFC 9110 section 15.5.2). */
-export function json(status: number, error: string | null, headers: Expected["headers"] = {}): Expected {
-  return { status, error, headers: { "content-type": "application/json; charset=utf-8", ...headers } };
+const JSON_TYPE = "application/json; charset=utf-8";
+const PAGE_TYPE = "text/html; charset=utf-8";
+
+/** RFC 6749 section 5.2: JSON, never stored. A 401 names its challenge among the headers (RFC 9110 section 15.5.2). */
+export function json(status: number, error: string, headers: Expected["headers"] = {}): Expected {
+  return { status, error, headers: { "content-type": JSON_TYPE, ...headers } };
+}
+
+/** JSON without an error: what it says, to the member or to the letter. */
+export function says(what: Members | string, headers: Expected["headers"] = {}): Expected {
+  const all = { "content-type": JSON_TYPE, ...headers };
+  return typeof what === "string"
+    ? { status: 200, error: null, body: what, headers: all }
+    : { status: 200, error: null, members: what, headers: all };
+}
+
+/** RFC 7235 section 4.1 and RFC 6750 section 3: how to authenticate, and why it was not taken. */
+export function challenge(scheme: "Basic" | "Bearer", issuer: string, why?: readonly [string, string]): string {
+  const reason = why === undefined ? "" : `, error="${why[0]}", error_description="${why[1]}"`;
+  return `${scheme} realm="${issuer}"${reason}`;
 }
 
 export function page(status: number, key: string, app?: string): Expected {
-  return { status, page: key, headers: { "content-type": "text/html; charset=utf-8" }, ...(app ? { app } : {}) };
+  return { status, page: key, headers: { "content-type": PAGE_TYPE }, ...(app ? { app } : {}) };
+}
+
+/** The answer to HEAD. */
+export function headOf(status: number, type = PAGE_TYPE, headers: Expected["headers"] = {}): Expected {
+  return { status, body: "", headers: { "content-type": type, ...headers } };
 }
 
 export function to(location: string | RegExp, status = 303): Expected {
   return { status, location };
 }
 
+/** Node's own answer to what is no request. */
 export function bare(status: number): Expected {
-  return { status, isBare: true };
+  return { status, isBare: true, headers: { connection: "close" }, body: "" };
 }
 
-export function notAllowed(allow: string, isPage = false): Expected {
-  return isPage
-    ? { ...page(405, "error.method_not_allowed.title"), headers: { allow } }
-    : json(405, "invalid_request", { allow });
+export function notAllowed(allow: string): Expected {
+  return json(405, "invalid_request", { allow });
 }
 
-/** What a row leaves open: all of it, or the ends of a pattern that stands for a whole value. Empty: exactly this and nothing else. */
+/** What a row leaves open: all of it, a part that nothing is said of, or a pattern that more than a random id fits. Empty: exactly this and nothing else. */
 export function looseOf({ expect }: Row): readonly string[] {
-  const { isLoose, page: title, error, body, location, headers = {} } = expect;
+  const { status, isLoose, isBare, page: title, error, body, members, location, back, headers = {} } = expect;
+  const isSaid = body !== undefined || members !== undefined;
+  const isRedirect = location !== undefined || back !== undefined;
+  const gaps: readonly (readonly [boolean, string])[] = [
+    [isLoose === true, "says itself that it is loose"],
+    [error === null && !isSaid, "JSON of which nothing is said"],
+    [isBare === true && (body === undefined || expect.headers === undefined), "nothing but a status"],
+    [isBare !== true && !isRedirect && headers["content-type"] === undefined, "no content type"],
+    [status === 401 && headers["www-authenticate"] === undefined, "a 401 without its challenge"],
+  ];
   // Where a page or an error is named, a pattern over the body is asked besides.
-  const whole = title === undefined && error === undefined ? [body] : [];
-  const patterns = [location, ...whole, ...Object.values(headers)].filter((value) => value instanceof RegExp);
-  const open = patterns.filter(({ source }) => !(source.startsWith("^") && source.endsWith("$")));
-  return [...(isLoose === true ? ["says itself that it is loose"] : []), ...open.map(String)];
+  const whole = title === undefined && typeof error !== "string" ? [body] : [];
+  const patterns = [location, ...whole, ...Object.values(headers), ...Object.values(members ?? {})];
+  const open = patterns.filter((value) => value instanceof RegExp).filter(isOpen);
+  return [...gaps.filter(([is]) => is).map(([, what]) => what), ...open.map(String)];
+}
+
+/** Not bound at both ends, of several shapes, or with a place that takes any text. */
+function isOpen({ source }: RegExp): boolean {
+  const bound = source.startsWith("^") && source.endsWith("$");
+  return !bound || source.includes("|") || /(?<!\\)(\.|\[\^[^\]]*\])[*+]/.test(source);
 }
 
 // --- What every answer keeps -------------------------------------------------------------------------------------
 
-const CSP =
-  /^default-src 'none'; ?style-src 'self'; ?img-src 'self' data:; ?script-src 'self'(?: 'sha256-[\w+/=]+')?; ?form-action 'self'(?: [^;]*)?; ?base-uri 'none'; ?frame-ancestors 'none'$/;
+/** What pages may load and where forms may go: to us, and where a request was checked, on to the app. */
+export function csp(formTarget?: string, script?: string): string {
+  const directives = [
+    "default-src 'none'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    `script-src 'self'${script === undefined ? "" : ` '${script}'`}`,
+    `form-action 'self'${formTarget === undefined ? "" : ` ${formTarget}`}`,
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ];
+  return directives.join("; ");
+}
+
+/** A browser wants origins, and any port of the loopback interface is a native app's (RFC 8252 section 7.3). */
+function formTargetOf(uri: string): string {
+  const { protocol, origin, hostname } = new URL(uri);
+  if (protocol === "https:") return origin;
+  return protocol === "http:" ? `http://${hostname}:*` : protocol;
+}
 
 /** Of every answer that Signet gives, page or JSON, error or not (security.md, T-HDR-1). */
 export const SECURITY_HEADERS: Readonly<Record<string, string | RegExp | null>> = {
-  "content-security-policy": CSP,
+  "content-security-policy": csp(),
   "x-frame-options": "DENY",
   "x-content-type-options": "nosniff",
   "referrer-policy": "no-referrer",
-  "permissions-policy": /camera=\(\).*geolocation=\(\)/,
+  "permissions-policy":
+    "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), usb=()",
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
   "x-request-id": /^[\w-]{12}$/,
   "cache-control": "no-store",
+  "access-control-allow-credentials": null,
   "x-powered-by": null,
   server: null,
 };
@@ -133,10 +195,18 @@ export function faultsOf(expected: Expected, got: Got): string[] {
   if (got.status !== expected.status) fault("the status", got.status, expected.status);
   if (got.ms > ANSWER_MS_MAX) fault("the time", `${Math.round(got.ms)} ms`, `at most ${ANSWER_MS_MAX} ms`);
   if (LEAKS.test(got.text)) faults.push(`the body says too much: ${LEAKS.exec(got.text)?.[0]}`);
-  const wanted = expected.isBare === true ? { ...expected.headers } : { ...SECURITY_HEADERS, ...expected.headers };
-  if (expected.status === 401 && !("www-authenticate" in wanted))
-    wanted["www-authenticate"] = /^(Basic|Bearer) realm="/;
+  const wanted: Record<string, string | RegExp | null> =
+    expected.isBare === true ? { ...expected.headers } : { ...SECURITY_HEADERS, ...expected.headers };
+  // Refused before or after the redirect URI was checked: only then may a form go there.
+  if (expected.back !== undefined && got.headers["content-security-policy"] !== csp())
+    wanted["content-security-policy"] = csp(formTargetOf(expected.back.uri));
+  // Nobody is asked to authenticate, or told of methods, but by the status that is about it.
   if (expected.status !== 405) wanted["allow"] ??= null;
+  if (expected.status !== 401) wanted["www-authenticate"] ??= null;
+  if (expected.page !== undefined) wanted["access-control-allow-origin"] ??= null;
+  if (expected.isBare === true)
+    for (const name of Object.keys(got.headers))
+      if (!(name in wanted)) fault(`the header ${name}`, got.headers[name], "absent");
   for (const [name, value] of Object.entries(wanted)) {
     if (!matches(got.headers[name], value)) fault(`the header ${name}`, got.headers[name], value);
   }
@@ -144,6 +214,7 @@ export function faultsOf(expected: Expected, got: Got): string[] {
   else if (!matches(got.headers["location"], expected.location ?? null))
     fault("the place to go to", got.headers["location"], expected.location ?? null);
   if (expected.body !== undefined && !matches(got.text, expected.body)) fault("the body", got.text, expected.body);
+  if (expected.members !== undefined) faults.push(...memberFaults(expected.members, got));
   if (expected.error !== undefined) faults.push(...jsonFaults(expected.error, got));
   if (expected.page !== undefined) {
     const title = `${escaped((texts[expected.page] ?? "?").replace("{app}", expected.app ?? "An app"))} · Signet`;
@@ -160,7 +231,12 @@ function backFaults(back: NonNullable<Expected["back"]>, location: string | unde
   const url = new URL(location);
   const { error_description: description, ...is } = Object.fromEntries(url.searchParams);
   url.search = "";
-  const wanted = { error: back.error, ...(back.state === undefined ? {} : { state: back.state }), iss: back.iss };
+  const wanted = {
+    error: back.error,
+    ...(back.state === undefined ? {} : { state: back.state }),
+    ...(back.scope === undefined ? {} : { scope: back.scope }),
+    iss: back.iss,
+  };
   const faults = url.href === back.uri ? [] : [`it leads to ${url.href}, not ${back.uri}`];
   if (description !== undefined && !isDescription(description)) faults.push(`the description is ${shown(description)}`);
   const sorted = (value: object): string => JSON.stringify(Object.entries(value).sort());
@@ -191,6 +267,25 @@ function jsonFaults(error: string | null, got: Got): string[] {
   const description = body["error_description"];
   if (description !== undefined && !isDescription(description)) faults.push(`the description is ${shown(description)}`);
   return faults;
+}
+
+/** Each member as it was said, and none beside them. */
+function memberFaults(wanted: Members, got: Got): string[] {
+  let body: Record<string, unknown>;
+  try {
+    body = JSON.parse(got.text) as Record<string, unknown>;
+  } catch {
+    return [`the body is no JSON: ${got.text.slice(0, 200)}`];
+  }
+  const names = [...new Set([...Object.keys(wanted), ...Object.keys(body)])];
+  return names.flatMap((name) => {
+    const [is, value] = [body[name], wanted[name]];
+    const isRight =
+      value instanceof RegExp
+        ? is !== undefined && value.test(String(is))
+        : value !== undefined && JSON.stringify(is) === JSON.stringify(value);
+    return isRight ? [] : [`the member ${name} is ${shown(is)}, not ${shown(value)}`];
+  });
 }
 
 function matches(is: string | undefined, wanted: string | RegExp | null): boolean {

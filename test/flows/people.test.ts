@@ -668,13 +668,17 @@ for (const { engine, skip } of await engines()) {
       scope: "openid offline_access",
       parameters: { prompt: "consent" },
     });
-    const isActive = async (token: string): Promise<boolean> => (await openid.tokenIntrospection(party, token)).active;
-    for (const { access_token: token } of [bound, offline]) assert.equal(await isActive(token), true);
+    const things = { client_type: "resource-server", client_name: "Things itself", apis: [{ identifier: API }] };
+    const api = await journey.party(await journey.register(things));
+    // A token for an API is the API's to ask about, the other one its client's.
+    const isActive = async ({ access_token: token }: typeof bound): Promise<boolean> =>
+      (await openid.tokenIntrospection(token === bound.access_token ? api : party, token)).active;
+    for (const tokens of [bound, offline]) assert.equal(await isActive(tokens), true);
     const account = await here.browser.get(`${journey.issuer}/account`, here.headers);
     await here.browser.submit(account, {}, { headers: here.headers, match: "/account/sessions/end-all" });
     for (const tokens of [bound, offline]) {
       await assert.rejects(openid.refreshTokenGrant(party, tokens.refresh_token ?? ""), { error: "invalid_grant" });
-      assert.equal(await isActive(tokens.access_token), false);
+      assert.equal(await isActive(tokens), false);
     }
     for (const { browser } of [here, there])
       assert.match((await browser.get(`${journey.issuer}/account`)).text, /Nobody is signed in/);

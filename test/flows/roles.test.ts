@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from "jose";
 import * as openid from "openid-client";
+import { createVerifier } from "../../verifier/src/verifier.ts";
 import { engines, eventually } from "../support.ts";
 import { basic } from "./faults.ts";
 import { API, CALLBACK, type Registered, signIn, tokensOf } from "./journey.ts";
@@ -12,6 +13,8 @@ const BY = { kind: "system", id: "test" } as const;
 const NOTES = "https://notes.example/v1";
 const OPAQUE = "urn:example:opaque";
 const ONCE = "urn:example:once";
+/** What nginx takes of one header line unless told otherwise (large_client_header_buffers); others take no less. */
+const HEADER_LINE_BYTES = 8192;
 
 interface Ground extends Pair {
   readonly app: Registered;
@@ -175,6 +178,13 @@ for (const { engine, skip } of await engines()) {
     assert.equal(other.text, '{"active":false}');
     const info = await openid.fetchUserInfo(config, opaque.access_token, id).catch((error: Error) => error);
     assert.ok(info instanceof Error, "a token of an API is none for userinfo");
+    // RFC 6749 section 6: never less than was asked; and without a resource nobody guesses which of several is meant.
+    for (const [more, error] of [
+      [{ resource: API, scope: "o" }, "invalid_scope"],
+      [{ resource: API, scope: "openid read:things o" }, "invalid_scope"],
+      [{ scope: "openid read:things" }, "invalid_target"],
+    ] as const)
+      await assert.rejects(refresh(opaque.refresh_token ?? "", more), { error }, JSON.stringify(more));
     for (const resource of [ONCE, "https://api.example/unknown"])
       await assert.rejects(refresh(opaque.refresh_token ?? "", { resource }), { error: "invalid_target" }, resource);
   });
@@ -199,7 +209,25 @@ for (const { engine, skip } of await engines()) {
       const { callback } = await signIn(here.client(), config, { scope, parameters });
       return callback.searchParams.get("error");
     };
-    assert.equal(await refused({ resource: API }, "openid write:things"), "invalid_scope");
+    const OTHER = /^requested scope belongs to another resource than the requested ones$/;
+    const NOBODY = /^requested scope is not granted to this client$/;
+    // RFC 6749 section 4.1.2.1: what no requested resource has for this client is named, and nothing is silently lacking.
+    for (const [scope, resources, lacking, why] of [
+      ["openid write:things", [API], "write:things", NOBODY],
+      ["openid read:things o", [API], "o", OTHER],
+      ["openid read:things read:notes o", [API, NOTES], "o", OTHER],
+      ["openid read:things nothing:known", [API], "nothing:known", NOBODY],
+      ["openid o nothing:known", [], "nothing:known", NOBODY],
+      ["openid nothing:known write:things", [], "write:things", NOBODY],
+      ["openid clients:read", [], "clients:read", NOBODY],
+    ] as const) {
+      const { searchParams } = (await signIn(here.client(), config, { scope, resources })).callback;
+      assert.deepEqual([searchParams.get("error"), searchParams.get("scope")], ["invalid_scope", lacking], scope);
+      assert.match(searchParams.get("error_description") ?? "", why, scope);
+    }
+    const defaulted = await here.party(here.web);
+    const both = await signIn(here.client(), defaulted, { scope: "openid read:things o" });
+    assert.equal(both.callback.searchParams.get("scope"), "o", "the default API is meant, and it has no such scope");
     assert.equal(await refused({}, "openid o once"), "invalid_target");
     for (const resource of [
       "things",
@@ -218,6 +246,51 @@ for (const { engine, skip } of await engines()) {
     ] as const;
     const answer = await here.client().post("/token", twice, basic(here.machine));
     assert.deepEqual([answer.status, answer.json()["error"]], [400, "invalid_target"]);
+  });
+
+  test(`the largest token that can be made fits the header line of any web server, and nothing makes a larger one (${engine})`, {
+    skip,
+  }, async () => {
+    const here = await ground();
+    const { apis, roles } = here.service;
+    // What a token carries at most: each of these is one short of what is refused below. A quote counts twice in JSON.
+    const identifier = `https://large.example/${engine}/`.padEnd(500, '"');
+    const scopes = Array.from({ length: 100 }, (_, n) => ({ scope: `s${n}`.padEnd(n < 99 ? 19 : 20, "~") }));
+    const api = { identifier, name: "Large", scopes, scopes_by_role: true, roles_claim: true, signing_alg: "RS256" };
+    const { id: apiId } = await apis.create(api, BY);
+    const id = await here.createUser(`large-${engine}@lindqvist.example`);
+    const holder = { kind: "user", id } as const;
+    const names = Array.from({ length: 20 }, (_, n) => `r${n}-${engine}-`.padEnd(50, "x"));
+    const all = [{ identifier, scopes: scopes.map(({ scope }) => scope) }];
+    for (const name of names) {
+      await roles.create({ name, permissions: all }, BY);
+      await roles.grant(holder, name, BY);
+    }
+    const client = await here.register({
+      client_type: "web",
+      client_name: "Large",
+      redirect_uris: [CALLBACK],
+      apis: [{ identifier }],
+    });
+    const scope = ["openid", ...scopes.map((one) => one.scope)].join(" ");
+    const config = await here.party(client);
+    const email = `large-${engine}@lindqvist.example`;
+    const tokens = await tokensOf(here.client(), config, { email, scope, parameters: { resource: identifier } });
+    const { access_token: token } = await openid.refreshTokenGrant(config, tokens.refresh_token ?? "");
+    const claims = decodeJwt(token);
+    assert.equal(String(claims["scope"]).length, 2000);
+    assert.deepEqual([claims.aud, [...(claims["roles"] as string[])].sort()], [identifier, [...names].sort()]);
+    const line = `Authorization: Bearer ${token}`;
+    console.log(`# the largest token has ${token.length} characters (bound: a line of ${HEADER_LINE_BYTES})`);
+    assert.ok(line.length < HEADER_LINE_BYTES, `${line.length} bytes`);
+    const audience = identifier;
+    assert.equal((await createVerifier({ issuer: here.issuer, audience }).verify(token)).subject, id);
+    const larger = [...scopes.slice(0, 99), { scope: "s99".padEnd(21, "~") }];
+    await assert.rejects(apis.update(apiId, { scopes: larger }, BY), { code: "api_invalid" });
+    await assert.rejects(apis.create({ ...api, identifier: `${identifier}"` }, BY), { code: "api_invalid" });
+    await roles.create({ name: `one-more-${engine}`, permissions: all }, BY);
+    await assert.rejects(roles.grant(holder, `one-more-${engine}`, BY), { code: "role_holder_invalid" });
+    await assert.rejects(roles.create({ name: "x".repeat(51), permissions: [] }, BY), { code: "role_invalid" });
   });
 
   test(`the consent page says each API's name and each scope in the reader's words (${engine})`, { skip }, async () => {
