@@ -5,6 +5,7 @@ import { AppError } from "../errors.ts";
 import { readCookie, setCookie } from "../http/cookies.ts";
 import { addressSubject } from "../limits/address.ts";
 import { deviceName } from "../pages/device-name.ts";
+import { DEVICE_SECONDS } from "../sessions/device.ts";
 import { identifierOf } from "../users/email.ts";
 import { sendNotice } from "../users/letter.ts";
 import { actorOf, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
@@ -13,8 +14,6 @@ import { actorOf, finishStep, type InteractionParts, readStepForm, type Step, sh
 const PASSWORD_METHOD = "pwd";
 /** Longer than any password or address that could be right; the field itself is cut off there. */
 const FIELD_BYTES_MAX = 4096;
-/** As long as browsers keep a cookie (RFC 6265bis section 5.5). */
-const DEVICE_SECONDS = 400 * 86_400;
 const SHOWN_ON_PAGE = new Set(["login_failed", "login_throttled", "hasher_busy"]);
 
 export function showLogin(
