@@ -29,7 +29,7 @@ export function showLogin(
     view: "interactions/login",
     locals: {
       email: shown.email ?? (typeof hint === "string" && hint.length <= 254 ? hint : undefined),
-      remember: shown.remember ?? false,
+      remember: parts.mayRemember ? (shown.remember ?? false) : undefined,
       error: error?.code,
       retrySeconds: error?.retryAfterSeconds,
       user: shownUser(step),
@@ -45,7 +45,7 @@ export async function signIn(step: Step, parts: InteractionParts): Promise<void>
   const form = await readStepForm(step, parts);
   const email = form.field("email") ?? "";
   const password = form.field("password") ?? "";
-  const remember = form.field("remember") === "yes";
+  const remember = parts.mayRemember && form.field("remember") === "yes";
   if (Buffer.byteLength(email) > FIELD_BYTES_MAX || Buffer.byteLength(password) > FIELD_BYTES_MAX)
     throw new AppError("request_malformed");
   // Before anything is read: who used a password while it was being changed signed in before the change.
