@@ -333,6 +333,34 @@ for (const { engine, skip } of await engines()) {
     assert.equal((await service.users.find(other))?.email, moved);
   });
 
+  test(`a Grant never dies before its refresh token: a later visit's token lives its full time, whenever the Grant was made (${engine})`, {
+    skip,
+  }, async () => {
+    const home = await opened();
+    const app = await home.register({ client_type: "web", client_name: "Long Since", redirect_uris: [CALLBACK] });
+    const config = await home.party(app);
+    const browser = home.client();
+    const form = await authorize(browser, config);
+    const fields = { email: EMAIL, password: PASSWORD, remember: "yes" };
+    await browser.follow(await browser.submit(form, fields, { match: 'name="password"' }));
+    await tokensOf(browser, config, OFFLINE);
+    const grants = async (): Promise<number> =>
+      (await home.service.sessions.listGrants({ userId: home.userId, clientId: app.id })).length;
+    assert.equal(await grants(), 1);
+    pass(29 * DAY);
+    let tokens: Tokens = await tokensOf(browser, config, { scope: "openid offline_access" });
+    assert.equal(await grants(), 1, "the same sign-in, the same Grant");
+    // The web app's refresh tokens end 90 days after they were first given.
+    for (let days = 13; days < 90; days += 13) {
+      pass(13 * DAY);
+      tokens = await openid.refreshTokenGrant(config, tokens.refresh_token ?? "").catch((error: unknown) => {
+        throw new Error(`${days} days after it was given: ${error}`);
+      });
+    }
+    pass(90 * DAY - 78 * DAY + MINUTE);
+    await assert.rejects(openid.refreshTokenGrant(config, tokens.refresh_token ?? ""), { error: "invalid_grant" });
+  });
+
   test(`a refresh token ends by rest and by age, each at the limit of its type of client and not before (${engine})`, {
     skip,
   }, async () => {
