@@ -51,6 +51,8 @@ export interface Config {
   readonly mailFrom: string;
   /** Whether strangers may sign up. */
   readonly signUp: "on" | "off" | "invitation";
+  /** Whether a sign-in may be remembered on a device beyond the ordinary limits of a session. */
+  readonly mayRemember: boolean;
   readonly termsUrl: string | undefined;
   readonly privacyUrl: string | undefined;
   /** Whose pages for people are closed; and, where there are any, whose alone are open. */
@@ -108,6 +110,7 @@ export function readConfig(env: Environment, isTerminal = false): Config {
     smtpUrl: read.SMTP_URL,
     mailFrom: read.MAIL_FROM ?? `no-reply@${new URL(read.ISSUER ?? "http://localhost").hostname}`,
     signUp: read.SIGN_UP ?? (isProduction && read.SMTP_URL === undefined ? "off" : "on"),
+    mayRemember: read.REMEMBER_ME === "on",
     termsUrl: read.TERMS_URL,
     privacyUrl: read.PRIVACY_URL,
     denyNetworks: read.DENY_NETWORKS,

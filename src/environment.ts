@@ -54,6 +54,7 @@ export function environmentTable(isProduction: boolean) {
     SMTP_URL: z.string().refine(isSmtpUrl, "SMTP_URL is a URL that begins with smtp:// or smtps://").optional(),
     MAIL_FROM: z.string().refine(isSender, "MAIL_FROM is an address such as id@example.com").optional(),
     SIGN_UP: z.enum(["on", "off", "invitation"], "SIGN_UP is on, off or invitation").optional(),
+    REMEMBER_ME: z.enum(["on", "off"], "REMEMBER_ME is on or off").default("on"),
     TERMS_URL: z.string().refine(isWebUrl, "TERMS_URL is a URL that begins with https://").optional(),
     PRIVACY_URL: z.string().refine(isWebUrl, "PRIVACY_URL is a URL that begins with https://").optional(),
     DENY_NETWORKS: z.string().transform(parseNetworks("DENY_NETWORKS")).default([]),

@@ -1,5 +1,5 @@
 /** Jobs: what runs by itself, each with its period. A job that fails is logged and runs again at its next time. */
-
+import { setMaxListeners } from "node:events";
 import { now, sleep } from "./clock.ts";
 import type { Health } from "./http/management.ts";
 import { sweepRequests } from "./rest/idempotency.ts";
@@ -45,9 +45,16 @@ const JOBS: readonly Job[] = [
   {
     name: "mails that are due",
     periodSeconds: 1,
+    run: async ({ outbox }) => void (await outbox.flush()),
+  },
+  {
+    // By itself: a mail server that hangs holds the sending up, and that is when somebody looks.
+    name: "mails that wait",
+    periodSeconds: 2,
     async run({ outbox, metrics }) {
-      await outbox.flush();
-      metrics.mailsWaiting.set((await outbox.waiting()).waiting);
+      const { waiting, oldestSeconds } = await outbox.waiting();
+      metrics.mailsWaiting.set(waiting);
+      metrics.mailsOldest.set(oldestSeconds);
     },
   },
   {
@@ -138,6 +145,8 @@ async function tendKeys({ keyring, metrics, recordAlone, log }: Service): Promis
 
 export function startJobs(service: Service, health: Health): { stop(): Promise<void> } {
   const stopping = new AbortController();
+  // Each job listens while it sleeps: that is no leak, whatever their number.
+  setMaxListeners(JOBS.length, stopping.signal);
   const loops = JOBS.map((job) => loop(job, { service, health }, stopping.signal));
   return {
     async stop() {

@@ -12,6 +12,7 @@ export interface Metrics {
   readonly unusual: Counter<"kind">;
   readonly mails: Counter<"result">;
   readonly mailsWaiting: Gauge;
+  readonly mailsOldest: Gauge;
   readonly logouts: Counter<"result">;
   readonly hashQueue: Gauge;
   readonly keyAge: Gauge<"algorithm">;
@@ -47,6 +48,7 @@ export function createMetrics(): Metrics {
     ]),
     mails: counter("mails_total", "Mails handed to the mail server, put off, or given up.", ["result"]),
     mailsWaiting: gauge("mails_waiting", "Mails that wait to be sent.", []),
+    mailsOldest: gauge("mails_oldest_seconds", "How long the oldest of the mails that wait has waited.", []),
     logouts: counter("backchannel_logouts_total", "Apps told of a sign-out, put off, or given up.", ["result"]),
     hashQueue: gauge("hash_queue", "Passwords waiting to be hashed.", []),
     keyAge: gauge("key_age_seconds", "How long the active signing key has been signing.", ["algorithm"]),

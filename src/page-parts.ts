@@ -13,8 +13,9 @@ import { sendNotice } from "./users/letter.ts";
 /** What the pages of a sign-in are made of. */
 export function interactionParts(service: Service): InteractionParts {
   const { config } = service;
-  const { signUp: mode, termsUrl, privacyUrl } = config;
-  return { ...service, issuer: config.issuer, signUp: { mode, termsUrl, privacyUrl }, isMailOn: isMailOn(service) };
+  const { issuer, mayRemember, signUp: mode, termsUrl, privacyUrl } = config;
+  const signUp = { mode, termsUrl, privacyUrl };
+  return { ...service, issuer, mayRemember, signUp, isMailOn: isMailOn(service) };
 }
 
 /** What the pages of an account are made of. */
@@ -23,7 +24,7 @@ export function accountParts(service: Service): AccountParts {
   return {
     ...service,
     issuer: config.issuer,
-    browser: createBrowser({ engine, users, grants, revocations }),
+    browser: createBrowser({ engine, users, grants, revocations, mayRemember: config.mayRemember }),
     signUpMode: config.signUp,
     isMailOn: isMailOn(service),
     mailbox: "list" in transport ? (transport as Mailbox).list : undefined,

@@ -178,6 +178,7 @@ function openEngineOver(base: EngineBase, guesses: ClientGuesses): Promise<Engin
     }),
     grants,
     revocations,
+    mayRemember: config.mayRemember,
     nowMs: () => now().getTime(),
     windowMs: async (clientId: string) => ((await clients.find(clientId))?.settings.refreshWindowSeconds ?? 0) * 1000,
   };
@@ -203,7 +204,7 @@ function openEngineOver(base: EngineBase, guesses: ClientGuesses): Promise<Engin
         pages: enginePages(pages),
         outgoing,
         tokenSecondsMax: config.keyTimes.tokenSecondsMax,
-        isSignUpOpen: config.signUp !== "off",
+        ...{ isSignUpOpen: config.signUp !== "off", mayRemember: config.mayRemember },
       });
       rememberClients(provider, storing);
       listen(provider, {

@@ -3,7 +3,10 @@
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { AppError } from "../errors.ts";
+import { readCookie, setCookie } from "../http/cookies.ts";
+import { addressSubject } from "../limits/address.ts";
 import { mayMail } from "../limits/mail.ts";
+import { DEVICE_SECONDS } from "../sessions/device.ts";
 import { identifierOf, parseEmail } from "../users/email.ts";
 import { PASSWORD_CHARS_MIN } from "../users/password.ts";
 import { type AccountParts, actorIn, openToken, readOpenForm, redirect, showPage, textsOf } from "./page.ts";
@@ -63,12 +66,23 @@ async function reset(ctx: Context, parts: AccountParts): Promise<void> {
     if (!(error instanceof AppError && error.code === "user_password_refused")) throw error;
     return showReset(ctx, parts, { email: found.user.email, error: "field.password.breached" });
   }
+  await noteDevice(ctx, parts, found.user.id);
   const uid = fromOf(found.from);
   const waiting = uid === undefined ? undefined : await parts.engine.current().Interaction.find(uid);
   showPage(ctx, parts, {
     view: "account/recover-done",
     locals: { continueUrl: waiting === undefined ? "/account" : `/interaction/${uid}` },
   });
+}
+
+/**
+ * Whoever opened the link reads the person's mails: this browser gets its own lane in the limits, or guesses that go on elsewhere would keep the
+ * person out with the new password, too (T-LOGIN-7). The notice of the change is told anyway.
+ */
+async function noteDevice(ctx: Context, parts: AccountParts, userId: string): Promise<void> {
+  const device = { userId, token: readCookie(ctx, "device"), userAgent: ctx.get("user-agent") };
+  const seen = await parts.devices.note({ ...device, network: addressSubject(ctx.ip) }, async () => undefined);
+  setCookie(ctx, "device", seen.token, DEVICE_SECONDS);
 }
 
 function showAsk(

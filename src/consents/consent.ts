@@ -19,9 +19,12 @@ export interface GivenConsent extends Consent {
   readonly updatedAt: Date;
 }
 
+/** One per app and API: more than anybody allows by hand, and no longer a page than can be shown. */
+export const CONSENTS_LISTED_MAX = 1000;
+
 export interface Consents {
   find(who: { userId: string; clientId: string }): Promise<readonly Consent[]>;
-  /** All of a user, the newest first. */
+  /** Of a user, those that were changed last first, at most `CONSENTS_LISTED_MAX`. */
   listOf(userId: string): Promise<readonly GivenConsent[]>;
   /** Inside the caller's transaction; afterwards the caller ends what was issued, since a sign-in may still have read the consent. */
   withdraw(tx: Queries, who: { userId: string; clientId: string }, by: Actor): Promise<void>;
@@ -40,7 +43,7 @@ export function createConsents(options: { db: Db; record: RecordEvent }): Consen
   const { db, record } = options;
   return {
     find: (who) => selectConsents(db, who),
-    listOf: (userId) => selectOfUser(db, userId),
+    listOf: (userId) => selectOfUser(db, userId, CONSENTS_LISTED_MAX),
     async withdraw(tx, who, by) {
       await deleteConsents(tx, who);
       await record(tx, {

@@ -30,7 +30,7 @@ export async function upsertConsent(
   );
 }
 
-export async function selectOfUser(queries: Queries, userId: string): Promise<readonly GivenConsent[]> {
+export async function selectOfUser(queries: Queries, userId: string, limit: number): Promise<readonly GivenConsent[]> {
   const rows = await queries.query<{
     client_id: string;
     resource: string;
@@ -40,8 +40,8 @@ export async function selectOfUser(queries: Queries, userId: string): Promise<re
     updated_at: Date;
   }>(
     `select client_id, resource, granted, refused, created_at, updated_at from consents where user_id = $1
-     order by updated_at desc, client_id, resource`,
-    [userId],
+     order by updated_at desc, client_id, resource limit $2`,
+    [userId, limit],
   );
   return rows.map(({ client_id, created_at, updated_at, ...row }) => ({
     ...row,

@@ -6,6 +6,7 @@ import { readCookie, setCookie } from "../http/cookies.ts";
 import { addressSubject } from "../limits/address.ts";
 import { ACR_ONE_FACTOR } from "../oidc/claims.ts";
 import { deviceName } from "../pages/device-name.ts";
+import { DEVICE_SECONDS } from "../sessions/device.ts";
 import { identifierOf } from "../users/email.ts";
 import { sendNotice } from "../users/letter.ts";
 import { actorOf, finishStep, type InteractionParts, readStepForm, type Step, showStep } from "./step.ts";
@@ -14,8 +15,6 @@ import { actorOf, finishStep, type InteractionParts, readStepForm, type Step, sh
 const PASSWORD_METHOD = "pwd";
 /** Longer than any password or address that could be right; the field itself is cut off there. */
 const FIELD_BYTES_MAX = 4096;
-/** As long as browsers keep a cookie (RFC 6265bis section 5.5). */
-const DEVICE_SECONDS = 400 * 86_400;
 const SHOWN_ON_PAGE = new Set(["login_failed", "login_throttled", "hasher_busy"]);
 
 export function showLogin(
@@ -31,7 +30,7 @@ export function showLogin(
     view: "interactions/login",
     locals: {
       email: shown.email ?? (typeof hint === "string" && hint.length <= 254 ? hint : undefined),
-      remember: shown.remember ?? false,
+      remember: parts.mayRemember ? (shown.remember ?? false) : undefined,
       error: error?.code,
       retrySeconds: error?.retryAfterSeconds,
       user: shownUser(step),
@@ -47,7 +46,7 @@ export async function signIn(step: Step, parts: InteractionParts): Promise<void>
   const form = await readStepForm(step, parts);
   const email = form.field("email") ?? "";
   const password = form.field("password") ?? "";
-  const remember = form.field("remember") === "yes";
+  const remember = parts.mayRemember && form.field("remember") === "yes";
   if (Buffer.byteLength(email) > FIELD_BYTES_MAX || Buffer.byteLength(password) > FIELD_BYTES_MAX)
     throw new AppError("request_malformed");
   // Before anything is read: who used a password while it was being changed signed in before the change.

@@ -42,6 +42,8 @@ export interface InteractionParts {
   /** Tells people by mail what happened to their account. */
   readonly letters: Letters;
   readonly signUp: SignUpSettings;
+  /** Whether people may stay signed in on a device. */
+  readonly mayRemember: boolean;
   /** Whether a forgotten password can be recovered by mail. */
   readonly isMailOn: boolean;
   /** Records an event that has no change of its own beside it. */

@@ -9,7 +9,7 @@ import {
   textOf,
   usage,
 } from "../commands.ts";
-import { type MailState, type Mails, presentMail } from "./message.ts";
+import { type MailState, type Mails, presentMail, RETRIED_MAX } from "./message.ts";
 
 interface App {
   readonly mails: Mails;
@@ -38,7 +38,7 @@ export const mailCommands: CommandGroup<App> = {
     },
     {
       verb: "retry",
-      summary: "send again now what waits or was given up, as long as its link still lives",
+      summary: `send again now what waits or was given up, as long as its link still lives; all: the oldest ${RETRIED_MAX}`,
       positionals: ["id-or-all"],
       flags: {},
       run: retryMails,
@@ -66,5 +66,9 @@ async function retryMails(app: App, given: Given, io: CommandIo): Promise<void> 
   const [id = ""] = given.positionals;
   const retried = await app.mails.retry(id === "all" ? undefined : id, BY);
   if (io.isJson) printJson(io, { retried });
-  else io.out(`${retried.length === 1 ? "1 mail is" : `${retried.length} mails are`} queued again.\n`);
+  else io.out(`${retried.length === 1 ? "1 mail is" : `${retried.length} mails are`} queued again.${more(retried)}\n`);
+}
+
+function more(retried: readonly string[]): string {
+  return retried.length < RETRIED_MAX ? "" : " There may be more: once these are sent, run it again.";
 }

@@ -8,6 +8,7 @@ import type { Vault } from "../vault.ts";
 import {
   deleteOld,
   insertMail,
+  isOnItsWay,
   type MailRow,
   type MailState,
   requeue,
@@ -24,6 +25,8 @@ export type { Template } from "./template.ts";
 const SECONDS_DEFAULT = 86_400;
 /** Who was written to and when is kept this long, for whoever asks where a mail is. */
 const KEPT_SECONDS = 30 * 86_400;
+/** Sent again by one word; a longer queue takes the word once more. A row that is locked waits for it no longer than so many updates take. */
+export const RETRIED_MAX = 1000;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** `link` and `code` open something, so they are never anywhere but sealed here and in the mail itself. Times are ISO 8601. */
@@ -65,7 +68,10 @@ export interface Mails {
     /** The last mail of the page before. */
     readonly after?: { readonly createdAt: Date; readonly id: string } | undefined;
   }): Promise<readonly ListedMail[]>;
-  /** Sends again what was given up, one or all; returns the ids. Throws AppError mail_unknown for one that was sent or has ended. */
+  /**
+   * Sends again now what waits or was given up, one or all, the oldest `RETRIED_MAX` of them; returns the ids. What is being sent at this moment is
+   * left alone. Throws AppError mail_unknown for one that was sent or has ended.
+   */
   retry(id: string | undefined, by: Actor): Promise<readonly string[]>;
   /** Removes old ones, at most so many. */
   sweep(limit: number): Promise<number>;
@@ -93,8 +99,12 @@ export function createMails(options: { db: Db; vault: Vault }): Mails {
     async retry(id, by) {
       if (id !== undefined && !UUID.test(id)) throw new AppError("mail_unknown");
       return db.transaction(async (tx) => {
-        const ids = await requeue(tx, { id, at: now() });
-        if (id !== undefined && ids.length === 0) throw new AppError("mail_unknown");
+        const at = now();
+        const ids = await requeue(tx, { id, at, limit: RETRIED_MAX });
+        if (id !== undefined && ids.length === 0) {
+          if (!(await isOnItsWay(tx, id, at))) throw new AppError("mail_unknown");
+          return [id];
+        }
         const data = { count: ids.length, ...(id === undefined ? {} : { mail: id }) };
         if (ids.length > 0) await record(tx, { name: "mail.retried", actor: by, data });
         return ids;

@@ -47,15 +47,22 @@ export async function insertMail(
   );
 }
 
-/** Takes due mails for this process alone: until `leaseEndsAt` nobody else looks at them, and then somebody does if we died. */
+/**
+ * Takes due mails for this process alone: until `leaseEndsAt` nobody else looks at them, and then somebody does if we died. What went wrong before
+ * is given back and not kept meanwhile: a mail that was tried, names no error and is due later is one that somebody is sending (`IS_LEASED`).
+ */
 export async function claimDue(
   queries: Queries,
   call: { readonly at: Date; readonly leaseEndsAt: Date; readonly limit: number },
 ): Promise<readonly MailRow[]> {
   return queries.query<MailRow>(
-    `update mails set attempts = attempts + 1, due_at = $2 where id in (
-       select id from mails where state = 'queued' and due_at <= $1 order by due_at limit $3 for update skip locked
-     ) returning ${COLUMNS}`,
+    `with due as (
+       select id as due_id, error as last_error from mails where state = 'queued' and due_at <= $1
+       order by due_at limit $3 for update skip locked
+     ), taken as (
+       update mails set attempts = attempts + 1, due_at = $2, error = null from due where id = due_id
+       returning mails.*, last_error
+     ) select ${COLUMNS.replace(" error,", " last_error as error,")} from taken`,
     [call.at, call.leaseEndsAt, call.limit],
   );
 }
@@ -107,18 +114,32 @@ export async function selectMails(
   );
 }
 
-/** Back into the queue, as long as it still says something true. Returns the ids. */
+const IS_LEASED = "(state = 'queued' and attempts > 0 and error is null and due_at > $2)";
+
+/** Back into the queue, as long as it still says something true; the oldest first, and none that somebody is sending at this moment. Returns the ids. */
 export async function requeue(
-  queries: Queries,
-  call: { readonly id: string | undefined; readonly at: Date },
+  tx: Queries,
+  call: { readonly id: string | undefined; readonly at: Date; readonly limit: number },
 ): Promise<readonly string[]> {
-  const rows = await queries.query<{ id: string }>(
-    `update mails set state = 'queued', due_at = $2, attempts = 0
-     where ($1::uuid is null or id = $1::uuid) and state in ('failed', 'queued') and expires_at > $2 and sealed_values is not null
-     returning id`,
-    [call.id ?? null, call.at],
+  const rows = await tx.query<{ id: string }>(
+    `update mails set state = 'queued', due_at = $2, attempts = 0 where id in (
+       select id from mails
+       where ($1::uuid is null or id = $1::uuid) and expires_at > $2 and sealed_values is not null
+         and (state = 'failed' or (state = 'queued' and due_at > $2)) and not ${IS_LEASED}
+       order by created_at limit $3 for update
+     ) returning id`,
+    [call.id ?? null, call.at, call.limit],
   );
   return rows.map(({ id }) => id);
+}
+
+/** Whether it is in the queue and somebody is sending it or will do so next. */
+export async function isOnItsWay(tx: Queries, id: string, at: Date): Promise<boolean> {
+  const rows = await tx.query(
+    `select 1 from mails where id = $1 and state = 'queued' and expires_at > $2 and (due_at <= $2 or ${IS_LEASED})`,
+    [id, at],
+  );
+  return rows.length > 0;
 }
 
 export async function countWaiting(queries: Queries, at: Date): Promise<{ waiting: number; oldestSeconds: number }> {
@@ -133,8 +154,10 @@ export async function countWaiting(queries: Queries, at: Date): Promise<{ waitin
 /** What a mail that was given up said is of no use once it has ended; the whole row goes later. */
 export async function deleteOld(queries: Queries, call: { at: Date; before: Date; limit: number }): Promise<number> {
   await queries.query(
-    "update mails set sealed_values = null where sealed_values is not null and state <> 'queued' and expires_at <= $1",
-    [call.at],
+    `update mails set sealed_values = null where id in (
+       select id from mails where sealed_values is not null and state <> 'queued' and expires_at <= $1 limit $2 for update skip locked
+     )`,
+    [call.at, call.limit],
   );
   const rows = await queries.query(
     `delete from mails where id in (

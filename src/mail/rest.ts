@@ -1,7 +1,7 @@
 /** REST: `/api/v1/mails`: what waits, was sent or failed. What a mail says is shown nowhere. */
 import { z } from "zod";
 import { type Operation, operation, param } from "../rest/operation.ts";
-import { type Mails, presentMail } from "./message.ts";
+import { type Mails, presentMail, RETRIED_MAX } from "./message.ts";
 
 const STATES = ["queued", "sent", "failed"] as const;
 const mailSchema = z.object({
@@ -35,7 +35,7 @@ export function mailOperations({ mails }: { readonly mails: Mails }): readonly O
     }),
     operation({
       ...{ id: "retryMails", method: "POST", path: "/mails/retry", tag: "mail", scope: "mail:write" },
-      summary: "Send again now whatever waits or was given up, as long as it still says something true",
+      summary: `Send again now what waits or was given up, as long as it still says something true; the oldest ${RETRIED_MAX}`,
       answer: z.object({ retried: z.array(z.uuid()) }),
       run: async ({ by }) => ({ body: { retried: await mails.retry(undefined, by) } }),
     }),

@@ -9,10 +9,10 @@ import { ASSERTION_SECONDS_MAX, CLOCK_TOLERANCE_SECONDS } from "./lifetimes.ts";
 import { findGrant, noteOwners } from "./owners.ts";
 import type { PresentedJwts } from "./presented-jwt.ts";
 import { type RefreshOptions, refreshTokenAdapter } from "./refresh.ts";
-import { sessionAdapter, signInMs } from "./session.ts";
+import { type SessionRules, sessionAdapter, signInMs } from "./session.ts";
 import { noteGrantDates } from "./token-origin.ts";
 
-export interface AdapterOptions extends RefreshOptions {
+export interface AdapterOptions extends RefreshOptions, SessionRules {
   readonly clients: Clients;
   readonly presented: PresentedJwts;
 }

@@ -20,7 +20,9 @@ export function correctAnswer(ctx: Context): void {
     emptyRevocation(ctx);
   }
   challenge(ctx, oidc);
-  if (oidc.client === undefined) hideFromBrowsers(ctx);
+  // Whoever sends no origin is no browser's script: a refusal then looks the same whether there is such a client or not (T-ENUM-7).
+  if (oidc.client === undefined || (ctx.status === 401 && ctx.get("Origin") === "")) hideFromBrowsers(ctx);
+  ctx.vary("Origin");
 }
 
 /** RFC 6749 section 5.2, and by reference RFC 7009 section 2.2.1 and RFC 7662 section 2.3: no client authentication is invalid_client; the library says invalid_request. */

@@ -3,6 +3,7 @@ import type { Grant, KoaContextWithOIDC } from "oidc-provider";
 import type { Consent, Consents } from "../consents/consent.ts";
 import { splitScope } from "../scopes.ts";
 import { scopeOfClaim } from "./claims.ts";
+import { GRANT_SECONDS_LEFT } from "./lifetimes.ts";
 import { canSkipConsent } from "./policy.ts";
 
 /** The library's `loadExistingGrant`: this sign-in's own Grant, or a new one from what the person allowed this client before. */
@@ -26,7 +27,10 @@ export function loadExistingGrant(consents: Consents): (ctx: KoaContextWithOIDC)
     const before = stateOf(grant);
     addTo(grant, decisions);
     settleClaims(grant, { asked: ctx.oidc.requestParamClaims, askable: splitScope(client.scope ?? "") });
-    if (own === undefined || stateOf(grant) !== before) await grant.save();
+    const isShort = grant.remainingTTL < GRANT_SECONDS_LEFT;
+    // The library keeps the end of a Grant that it read; without one it gives a new one. The store lets the later end stand, and the earlier beginning.
+    if (isShort) grant.exp = undefined;
+    if (own === undefined || isShort || stateOf(grant) !== before) await grant.save();
     return grant;
   };
 }

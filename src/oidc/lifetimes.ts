@@ -14,9 +14,12 @@ export const SESSION_IDLE_SECONDS = 30 * MINUTE;
 export const SESSION_ABSOLUTE_SECONDS = 12 * HOUR;
 /** "Stay signed in on this device": no idle limit, and this absolute one. */
 export const SESSION_REMEMBERED_SECONDS = LONGEST_SESSION_SECONDS;
-/** No refresh token lives longer, so a Grant and a tombstone that live as long are never missed too early. */
+/** No refresh token lives longer. */
 export const REFRESH_ABSOLUTE_MAX_SECONDS = 90 * DAY;
-export const GRANT_SECONDS = REFRESH_ABSOLUTE_MAX_SECONDS;
+/** With what is left when a code is given, the Grant outlives every token that may come of it; a tombstone that lives as long is never missed too early. */
+export const GRANT_SECONDS_LEFT = REFRESH_ABSOLUTE_MAX_SECONDS + HOUR;
+/** A day more, so that whoever visits an app all the time has it prolonged, and written, once a day. */
+export const GRANT_SECONDS = GRANT_SECONDS_LEFT + DAY;
 /** Clocks of instances and clients differ; tokens are accepted, and records kept, this much longer. */
 export const CLOCK_TOLERANCE_SECONDS = 15;
 /** A second tab may hold the session id that was just replaced; a sign-in replaces it at once (session fixation). */

@@ -1,11 +1,13 @@
 /** When a person is asked: to choose an account, to sign in, to consent. The library walks the prompts in this order. */
 import type { KoaContextWithOIDC } from "oidc-provider";
 import { errors, interactionPolicy } from "oidc-provider";
-import { isSessionPastLimits } from "./session.ts";
+import { isSessionPastLimits, type SessionRules } from "./session.ts";
 
 const { Check, Prompt, base } = interactionPolicy;
 
-export function createPolicy(options: { readonly isSignUpOpen: boolean }): interactionPolicy.DefaultPolicy {
+export function createPolicy(
+  options: SessionRules & { readonly isSignUpOpen: boolean },
+): interactionPolicy.DefaultPolicy {
   const policy = base();
   policy.add(new Prompt({ name: "select_account", requestable: true }), 0);
   // Initiating User Registration via OpenID Connect 1.0; where nobody can sign up the value is as unknown as any other.
@@ -23,7 +25,9 @@ export function createPolicy(options: { readonly isSignUpOpen: boolean }): inter
   login.checks.add(
     new Check("session_past_limits", "the session has passed its idle or absolute limit", "login_required", (ctx) => {
       return (
-        ctx.oidc.session?.accountId !== undefined && isSessionPastLimits(ctx) && ctx.oidc.result?.login === undefined
+        ctx.oidc.session?.accountId !== undefined &&
+        isSessionPastLimits(ctx, options) &&
+        ctx.oidc.result?.login === undefined
       );
     }),
   );

@@ -79,6 +79,7 @@ export interface ProviderParts {
   readonly tokenSecondsMax: number;
   /** Whether an app may send people to sign up (`prompt=create`). */
   readonly isSignUpOpen: boolean;
+  readonly mayRemember: boolean;
 }
 
 /** Pages that the library asks for; the room of pages draws them. */
@@ -229,7 +230,7 @@ function configuration(parts: ProviderParts): Configuration {
       customizers: { jwt: addOrigin },
     },
     interactions: {
-      policy: createPolicy({ isSignUpOpen: parts.isSignUpOpen }),
+      policy: createPolicy(parts),
       url: async (_ctx, interaction) => `/interaction/${interaction.uid}`,
     },
     issueRefreshToken,

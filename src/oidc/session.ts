@@ -19,21 +19,27 @@ const AGENT_CHARS_MAX = 256;
 /** What the request read, by its context: the difference to it is what the request changed. */
 const snapshots = new WeakMap<object, SessionRecord>();
 
+export interface SessionRules {
+  /** False: nobody's sign-in is remembered, also not one that was while it was allowed (T-SESS-8). */
+  readonly mayRemember: boolean;
+}
+
 /** When a session stops sparing its person the password: by rest, by age, or both. Refresh tokens know nothing of it. */
 export function isPastLimits(
   session: { readonly fields: JsonObject; readonly seenAt: number },
   atSeconds: number,
+  { mayRemember }: SessionRules,
 ): boolean {
   const signedInAt = Number(session.fields["loginTs"] ?? 0);
   const isRemembered = session.fields["transient"] !== true;
-  if (isRemembered) return atSeconds - signedInAt > SESSION_REMEMBERED_SECONDS;
+  if (isRemembered) return !mayRemember || atSeconds - signedInAt > SESSION_REMEMBERED_SECONDS;
   return atSeconds - signedInAt > SESSION_ABSOLUTE_SECONDS || atSeconds - session.seenAt > SESSION_IDLE_SECONDS;
 }
 
 /** Whether the session that this request came with has passed its limits. */
-export function isSessionPastLimits(ctx: object): boolean {
+export function isSessionPastLimits(ctx: object, rules: SessionRules): boolean {
   const snapshot = snapshots.get(ctx);
-  return snapshot !== undefined && isPastLimits(snapshot, nowSeconds());
+  return snapshot !== undefined && isPastLimits(snapshot, nowSeconds(), rules);
 }
 
 /**
@@ -49,7 +55,8 @@ export function signInMs(): number | undefined {
   return typeof kept === "number" ? kept : undefined;
 }
 
-export function sessionAdapter({ grants, revocations }: { grants: GrantStore; revocations: Revocations }): Adapter {
+export function sessionAdapter(options: SessionRules & { grants: GrantStore; revocations: Revocations }): Adapter {
+  const { grants, revocations } = options;
   /** A session in which somebody was signed in stays ended, also when the store is put back to an older state. */
   const endSession = async (id: string): Promise<void> => {
     const snapshot = Provider.ctx === undefined ? undefined : snapshots.get(Provider.ctx);
@@ -90,7 +97,7 @@ export function sessionAdapter({ grants, revocations }: { grants: GrantStore; re
               : { signedInAtMs: signInMs() ?? now().getTime(), ...deviceOf(ctx) }),
           },
           ...difference(known?.authorizations ?? {}, authorizations as Record<string, JsonObject>),
-          seenAt: seenAt(known, fields["loginTs"]),
+          seenAt: seenAt(known, fields["loginTs"], options),
         },
         ttl,
       );
@@ -127,10 +134,10 @@ function payloadOf(record: SessionRecord): AdapterPayload {
 }
 
 /** A visit to a session past its limits does not revive it; only a new sign-in does. */
-function seenAt(before: SessionRecord | undefined, loginTs: unknown): number | undefined {
+function seenAt(before: SessionRecord | undefined, loginTs: unknown, rules: SessionRules): number | undefined {
   const now = nowSeconds();
   const isNewSignIn = before === undefined || before.fields["loginTs"] !== loginTs;
-  return isNewSignIn || !isPastLimits(before, now) ? now : undefined;
+  return isNewSignIn || !isPastLimits(before, now, rules) ? now : undefined;
 }
 
 function difference(

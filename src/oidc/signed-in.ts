@@ -6,7 +6,7 @@ import type { Revocations } from "../revocations/revocation.ts";
 import type { GrantStore } from "../store/grants.ts";
 import type { User, Users } from "../users/user.ts";
 import type { Engine } from "./engine.ts";
-import { isPastLimits } from "./session.ts";
+import { isPastLimits, type SessionRules } from "./session.ts";
 
 export interface SignedIn {
   readonly user: User;
@@ -22,12 +22,14 @@ export interface Browser {
   signOut(ctx: Context): Promise<void>;
 }
 
-export function createBrowser(options: {
-  engine: Engine;
-  users: Users;
-  grants: GrantStore;
-  revocations: Revocations;
-}): Browser {
+export function createBrowser(
+  options: SessionRules & {
+    engine: Engine;
+    users: Users;
+    grants: GrantStore;
+    revocations: Revocations;
+  },
+): Browser {
   const sessionOf = async (ctx: Context): Promise<Session | undefined> => {
     const session = await options.engine.current().Session.get(ctx as unknown as KoaContextWithOIDC);
     return session.accountId === undefined ? undefined : session;
@@ -37,7 +39,7 @@ export function createBrowser(options: {
       const session = await sessionOf(ctx);
       if (session?.accountId === undefined) return undefined;
       const record = await options.grants.sessions.findByUid(session.uid);
-      if (record === undefined || isPastLimits(record, nowSeconds())) return undefined;
+      if (record === undefined || isPastLimits(record, nowSeconds(), options)) return undefined;
       const user = await options.users.find(session.accountId);
       if (user === undefined || user.isDisabled) return undefined;
       return { user, since: new Date((session.loginTs ?? 0) * 1000), sessionUid: session.uid };

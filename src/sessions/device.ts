@@ -29,6 +29,8 @@ export interface Devices {
   forgetAll(tx: Queries, userId: string): Promise<void>;
 }
 
+/** As long as browsers keep a cookie (RFC 6265bis section 5.5). */
+export const DEVICE_SECONDS = 400 * 86_400;
 const TOKEN = /^[A-Za-z0-9_-]{43}$/;
 const DEVICES_MAX = 50;
 const AGENT_CHARS_MAX = 256;

@@ -1,5 +1,6 @@
 /** Sessions: who is signed in where, which apps have access, and ending it, of a user or of a client (decision 16 says what ends what). */
 import type { Actor, AuditEvent, RecordEvent } from "../audit/event.ts";
+import { unavailable } from "../errors.ts";
 import type { Revocations, Revoked } from "../revocations/revocation.ts";
 import { sha256 } from "../secrets.ts";
 import type { GrantStore, Owner, SessionRecord, ListedGrant as StoredGrant, UserAtClient } from "../store/grants.ts";
@@ -36,11 +37,16 @@ export interface Sessions {
   listGrants(of: Owner | UserAtClient): Promise<readonly ListedGrant[]>;
   /** One of `listGrants`, by its hash. False: there is no such grant of this person. */
   endGrant(userId: string, hash: string, by: Actor): Promise<boolean>;
-  /** Whatever this person has at the client, however much; returns how many Grants. A consent is the caller's to withdraw. */
+  /**
+   * Whatever this person has at the client; returns how many Grants. A consent is the caller's to withdraw. Throws AppError store_unavailable when
+   * so many were ended that it took too long; asked again it goes on.
+   */
   endGrants(of: UserAtClient): Promise<number>;
 }
 
 export const LISTED_MAX = 200;
+/** Twenty thousand sign-ins of one person at one app: more come from a program, and whoever asked is told to ask again. */
+const GRANT_PAGES_MAX = 100;
 
 export function createSessions(options: {
   readonly store: () => Promise<GrantStore>;
@@ -70,12 +76,13 @@ export function createSessions(options: {
     listGrants: async (of) => (await (await store()).listGrants(of, LISTED_MAX)).map(toListedGrant),
     async endGrants(of) {
       let count = 0;
-      for (;;) {
+      for (let pages = 0; pages < GRANT_PAGES_MAX; pages += 1) {
         const page = await (await store()).listGrants(of, LISTED_MAX);
         await revocations.end(page.map(({ hash }) => ({ kind: "grant", hash })));
         count += page.length;
         if (page.length < LISTED_MAX) return count;
       }
+      throw unavailable(`${count} grants of one person at one app were ended, and there are more`);
     },
     async endGrant(userId, hash, by) {
       const theirs = await (await store()).listGrants({ userId }, LISTED_MAX);

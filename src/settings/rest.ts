@@ -9,6 +9,7 @@ const settingsSchema = z.object({
   production: z.boolean(),
   brand_name: z.string(),
   sign_up: z.enum(["on", "off", "invitation"]),
+  remember_me: z.boolean().describe("Whether people may stay signed in on a device."),
   terms_url: z.string().nullable(),
   privacy_url: z.string().nullable(),
   mail: z.enum(["smtp", "off", "shown on a page"]),

@@ -7,6 +7,7 @@ export function presentSettings(config: Config) {
     production: config.isProduction,
     brand_name: config.brandName,
     sign_up: config.signUp,
+    remember_me: config.mayRemember,
     terms_url: config.termsUrl ?? null,
     privacy_url: config.privacyUrl ?? null,
     mail: config.smtpUrl === undefined ? (config.isProduction ? "off" : "shown on a page") : "smtp",

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from "jose";
 import * as openid from "openid-client";
-import { engines } from "../support.ts";
+import { engines, eventually } from "../support.ts";
 import { API, beginJourney, CALLBACK, EMAIL, type Journey, signIn, title, tokensOf } from "./journey.ts";
 
+const WEB = { client_type: "web", redirect_uris: [CALLBACK] };
 const FULL_SCOPE = "openid profile email offline_access read:things";
 
 for (const { engine, skip } of await engines()) {
@@ -166,6 +167,44 @@ for (const { engine, skip } of await engines()) {
     await assert.rejects(openid.refreshTokenGrant(strict, rotated.refresh_token ?? ""), { error: "invalid_grant" });
     await assert.rejects(openid.fetchUserInfo(strict, rotated.access_token, userId));
     assert.ok((await openid.refreshTokenGrant(strict, other.refresh_token ?? "")).refresh_token);
+  });
+
+  test(`a code and a refresh token that come again are each one event on the audit trail and one in the metrics (T-LOG-3, ${engine})`, {
+    skip,
+  }, async () => {
+    const { party, register, client, service, managementUrl } = await opened();
+    const app = await register({ ...WEB, client_name: "Told", refresh_window: 0 });
+    const config = await party(app);
+    const counted = async (what: string): Promise<number> => {
+      const text = await (await fetch(`${managementUrl}/metrics`)).text();
+      return Number(new RegExp(`^signet_reuse_detected_total\\{what="${what}"\\} (\\d+)`, "m").exec(text)?.[1] ?? 0);
+    };
+    const recorded = async (name: string): Promise<readonly Record<string, unknown>[]> =>
+      service.db.query(
+        "select actor_kind, actor_id, subject_kind, data from audit_events where name = $1 and actor_id = $2",
+        [name, app.id],
+      );
+    const { callback, verifier, nonce, state } = await signIn(client(), config);
+    const checks = { pkceCodeVerifier: verifier, expectedNonce: nonce, expectedState: state };
+    const redeem = () => openid.authorizationCodeGrant(config, callback, checks);
+    const tokens = await openid.refreshTokenGrant(config, (await tokensOf(client(), config)).refresh_token ?? "");
+    await openid.refreshTokenGrant(config, tokens.refresh_token ?? "");
+    await redeem();
+    for (const [what, name, again] of [
+      ["code", "code.reuse_detected", redeem],
+      ["refresh_token", "token.reuse_detected", () => openid.refreshTokenGrant(config, tokens.refresh_token ?? "")],
+    ] as const) {
+      const before = await counted(what);
+      assert.deepEqual(await recorded(name), []);
+      await assert.rejects(again(), { error: "invalid_grant" });
+      assert.equal(await counted(what), before + 1);
+      const rows = await eventually(async () => {
+        const found = await recorded(name);
+        return found.length > 0 && found;
+      });
+      assert.equal(rows.length, 1);
+      assert.deepEqual([rows[0]?.["actor_kind"], rows[0]?.["subject_kind"]], ["client", "grant"]);
+    }
   });
 
   test(`two tabs that refresh at once get the same successor (${engine})`, { skip }, async () => {

@@ -26,6 +26,10 @@ export interface MailServer {
   /** Waits for the next mail to this address that was not looked at before. */
   next(to: string, subject?: RegExp): Promise<Letter>;
   countTo(to: string): number;
+  /** Nobody listens any more, and who was connected is cut off. */
+  stop(): Promise<void>;
+  /** Again at the same address. */
+  start(): Promise<void>;
 }
 
 export async function startMailServer(): Promise<MailServer> {
@@ -33,8 +37,9 @@ export async function startMailServer(): Promise<MailServer> {
   const seen = new Set<Letter>();
   let refusal: number | undefined;
   let pauseMs = 0;
-  const server = new SMTPServer({
+  const options: ConstructorParameters<typeof SMTPServer>[0] = {
     authOptional: true,
+    closeTimeout: 50,
     disabledCommands: ["STARTTLS"],
     logger: false,
     onRcptTo(_address, _session, callback) {
@@ -64,11 +69,27 @@ export async function startMailServer(): Promise<MailServer> {
         });
       });
     },
-  });
+  };
   const port = await freePort();
-  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-  atEnd(() => new Promise<void>((resolve) => server.close(() => resolve())));
+  let server: SMTPServer | undefined;
+  const start = async (): Promise<void> => {
+    if (server !== undefined) return;
+    const opened = new SMTPServer(options);
+    // Who was cut off in mid-sentence is no fault of the test's.
+    opened.on("error", () => undefined);
+    await new Promise<void>((resolve) => opened.listen(port, "127.0.0.1", resolve));
+    server = opened;
+  };
+  const stop = async (): Promise<void> => {
+    const opened = server;
+    server = undefined;
+    if (opened !== undefined) await new Promise<void>((resolve) => opened.close(() => resolve()));
+  };
+  await start();
+  atEnd(stop);
   return {
+    start,
+    stop,
     url: `smtp://127.0.0.1:${port}`,
     letters,
     refuseWith(code) {

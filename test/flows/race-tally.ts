@@ -21,6 +21,8 @@ export interface Race {
   readonly demand: string;
   /** Whether a store that looks first and writes then is found out by this race; where all answers are alike by design, it cannot be. */
   readonly catchesNaive: boolean;
+  /** Takes away, beside the naive store, what the database itself holds against a second success. */
+  spoil?(ground: Ground): Promise<void>;
   prepare(ground: Ground, parallel: number): Promise<(tally: Tally) => Promise<void>>;
 }
 

@@ -24,6 +24,7 @@ export interface RaceClient {
 
 export interface Ground {
   readonly name: string;
+  readonly isNaive: boolean;
   readonly issuer: string;
   readonly ports: readonly number[];
   /** The same rooms in this process: for furnishing, and for what no HTTP call can do yet. */
@@ -69,6 +70,7 @@ export async function openGround(
   const ports = servers.map(({ port }) => port);
   const portOf = (process: number): number => ports[process % ports.length] ?? first.port;
   return {
+    isNaive: kind === "naive",
     name: kind === "naive" ? `naive over ${engine}` : engine,
     issuer,
     ports,

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import * as openid from "openid-client";
 import type { Mailbox } from "../../src/mail/transport.ts";
 import { shiftTime } from "../shift-time.ts";
-import { type Answer, type Client, engines, eventually } from "../support.ts";
+import { type Answer, type Client, engines, eventually, startSignet } from "../support.ts";
 import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, signIn, tokensOf } from "./journey.ts";
 
 type Tokens = openid.TokenEndpointResponse & openid.TokenEndpointResponseHelpers;
@@ -183,6 +183,42 @@ for (const { engine, skip } of await engines()) {
     assert.equal(await visit(browser, config), "password");
   });
 
+  // The rule is the same whatever keeps the session.
+  if (engine === "postgres")
+    test(`with remembering switched off, what was remembered asks for the password and nobody is remembered anew; refresh tokens go on (T-SESS-8, ${engine})`, {
+      skip,
+    }, async () => {
+      const home = await opened();
+      const config = await home.party(home.web);
+      const browser = home.client();
+      const fields = { email: EMAIL, password: PASSWORD, remember: "yes" };
+      let form = await authorize(browser, config, { scope: "openid offline_access", prompt: "consent" });
+      assert.match(form.text, /name="remember"/);
+      await browser.follow(await browser.submit(form, fields, { match: 'name="password"' }));
+      const tokens = await tokensOf(browser, config, OFFLINE);
+      assert.equal(await visit(browser, config), "code");
+      const strict = await startSignet({ engine, beside: home, env: { REMEMBER_ME: "off" } });
+      const there = strict.client();
+      for (const cookie of sessionCookies(browser)) there.setCookie(cookie);
+      assert.equal(await visit(there, config), "password");
+      assert.match((await there.get("/account")).text, /Nobody is signed in/);
+      form = await authorize(there, config);
+      assert.doesNotMatch(form.text, /name="remember"/);
+      const end = await there.follow(await there.submit(form, fields, { match: 'name="password"' }));
+      assert.ok(end.location?.startsWith(CALLBACK), `${end.status} ${end.location}`);
+      const kept = [...there.cookies.values()].filter(({ name }) => name.startsWith("signet_session"));
+      assert.deepEqual(
+        kept.map(({ expiresAt }) => expiresAt),
+        [undefined, undefined],
+        "the browser keeps it until it is closed",
+      );
+      assert.equal(await visit(there, config), "code");
+      pass(31 * MINUTE);
+      assert.equal(await visit(there, config), "password");
+      assert.ok((await openid.refreshTokenGrant(config, tokens.refresh_token ?? "")).access_token);
+      await strict.close();
+    });
+
   test(`thirteen days without a visit and a refresh each hour: still signed in; signing out ends all but the offline token (T-SESS-12, ${engine})`, {
     skip,
   }, async () => {
@@ -295,6 +331,34 @@ for (const { engine, skip } of await engines()) {
       assert.equal(late.status, 404, `${what}, with the form that was open`);
     }
     assert.equal((await service.users.find(other))?.email, moved);
+  });
+
+  test(`a Grant never dies before its refresh token: a later visit's token lives its full time, whenever the Grant was made (${engine})`, {
+    skip,
+  }, async () => {
+    const home = await opened();
+    const app = await home.register({ client_type: "web", client_name: "Long Since", redirect_uris: [CALLBACK] });
+    const config = await home.party(app);
+    const browser = home.client();
+    const form = await authorize(browser, config);
+    const fields = { email: EMAIL, password: PASSWORD, remember: "yes" };
+    await browser.follow(await browser.submit(form, fields, { match: 'name="password"' }));
+    await tokensOf(browser, config, OFFLINE);
+    const grants = async (): Promise<number> =>
+      (await home.service.sessions.listGrants({ userId: home.userId, clientId: app.id })).length;
+    assert.equal(await grants(), 1);
+    pass(29 * DAY);
+    let tokens: Tokens = await tokensOf(browser, config, { scope: "openid offline_access" });
+    assert.equal(await grants(), 1, "the same sign-in, the same Grant");
+    // The web app's refresh tokens end 90 days after they were first given.
+    for (let days = 13; days < 90; days += 13) {
+      pass(13 * DAY);
+      tokens = await openid.refreshTokenGrant(config, tokens.refresh_token ?? "").catch((error: unknown) => {
+        throw new Error(`${days} days after it was given: ${error}`);
+      });
+    }
+    pass(90 * DAY - 78 * DAY + MINUTE);
+    await assert.rejects(openid.refreshTokenGrant(config, tokens.refresh_token ?? ""), { error: "invalid_grant" });
   });
 
   test(`a refresh token ends by rest and by age, each at the limit of its type of client and not before (${engine})`, {

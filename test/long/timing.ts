@@ -134,4 +134,34 @@ for (const { engine, skip } of await engines()) {
       assert.ok(apart <= Math.max(APART_MS_MAX, noise), `${way.name}: ${apart} ms apart, two of a kind ${noise} ms`);
     }
   });
+
+  test(`T-ENUM-7: a wrong secret takes as long as an id of no client: ${COUNT} of each kind (${engine})`, {
+    skip,
+  }, async () => {
+    const journey = await beginJourney(engine, { TRUST_PROXY: "1", LOG_LEVEL: "warn" });
+    const ids: Record<Kind, string> = { known: journey.machine.id, unknown: "cl_nobody", "unknown again": "cl_no_one" };
+    const times: Record<Kind, number[]> = { known: [], unknown: [], "unknown again": [] };
+    const seen = new Set<string>();
+    for (let round = 0; round < COUNT + WARM; round += 1) {
+      for (let place = 0; place < SERIES.length; place += 1) {
+        const kind = SERIES[(round + place) % SERIES.length] ?? "known";
+        const { client, headers } = browserOf(journey);
+        // As long as a secret of ours, so that no shape tells them apart.
+        const secret = (journey.machine.secret ?? "").replace(/.$/, (last) => (last === "A" ? "B" : "A"));
+        const authorization = `Basic ${Buffer.from(`${ids[kind]}:${secret}`).toString("base64")}`;
+        const began = performance.now();
+        const answer = await client.post("/token", { grant_type: "client_credentials" }, { ...headers, authorization });
+        if (round >= WARM) times[kind].push(performance.now() - began);
+        seen.add(masked(answer, ids[kind]));
+      }
+    }
+    const [a, b, c] = SERIES.map((kind) => median(times[kind]));
+    const [apart, noise] = [Math.abs((a ?? 0) - (b ?? 0)), Math.abs((b ?? 0) - (c ?? 0))];
+    console.log(
+      `timing (${engine}) T-ENUM-7: token endpoint: medians known ${a?.toFixed(2)} ms, unknown ${b?.toFixed(2)} ms, unknown again ${c?.toFixed(2)} ms; apart ${apart.toFixed(2)} ms, two of a kind ${noise.toFixed(2)} ms`,
+    );
+    assert.equal(seen.size, 1, [...seen].join("\n\n"));
+    assert.match([...seen][0] ?? "", /^401\n/);
+    assert.ok(apart <= Math.max(APART_MS_MAX, noise), `${apart} ms apart, two of a kind ${noise} ms`);
+  });
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { runCommand } from "../../src/commands.ts";
 import { createLog } from "../../src/log.ts";
 import { mailCommands } from "../../src/mail/commands.ts";
-import { createMails } from "../../src/mail/message.ts";
+import { createMails, RETRIED_MAX } from "../../src/mail/message.ts";
 import { createOutbox, pauseSeconds } from "../../src/mail/outbox.ts";
 import { noTransport, smtpTransport, type Transport } from "../../src/mail/transport.ts";
 import { loadAssets } from "../../src/pages/assets.ts";
@@ -146,6 +146,38 @@ test("mails that wait longer than the lease behind slow ones are sent once, thou
   server.answerAfter(0);
   for (let count = 0; count < 6; count += 1)
     assert.equal(server.countTo(`slow-${count}@b.example`), 1, `mail ${count}`);
+});
+
+test("a mail that is being sent is not taken by retry, whose answer names it; all takes the oldest so many, and none twice", async () => {
+  await db.query("delete from mails where state <> 'sent'");
+  await queue("held@b.example");
+  server.refuseWith(451);
+  await outbox.flush();
+  server.refuseWith(undefined);
+  server.answerAfter(400);
+  await dueNow("held@b.example");
+  const sending = outbox.flush();
+  await eventually(async () => (await rowOf("held@b.example"))["attempts"] === 2);
+  const held = String((await rowOf("held@b.example"))["id"]);
+  assert.deepEqual(await mails.retry(undefined, { kind: "system" }), []);
+  assert.deepEqual(await mails.retry(held, { kind: "system" }), [held], "it is on its way");
+  assert.equal(await outboxTo(server.url).flush(), 0, "nobody else finds it");
+  assert.equal(await sending, 1);
+  server.answerAfter(0);
+  assert.equal(server.countTo("held@b.example"), 1);
+  await db.query(
+    `insert into mails (id, template, language, recipient, sealed_values, state, due_at, expires_at, created_at)
+     select gen_random_uuid(), 'recover', 'en', 'bulk-' || n || '@b.example', 'x', 'failed', $1, $2, $1::timestamptz - n * interval '1 second'
+     from generate_series(1, $3) n`,
+    [new Date(), new Date(Date.now() + 60_000), RETRIED_MAX + 5],
+  );
+  const first = await signet("retry", "all");
+  assert.match(first.out, /^1000 mails are queued again\. There may be more: once these are sent, run it again\.$/m);
+  assert.equal((await rowOf(`bulk-${RETRIED_MAX + 5}@b.example`))["state"], "queued", "the oldest");
+  assert.equal((await rowOf("bulk-1@b.example"))["state"], "failed");
+  assert.match((await signet("retry", "all")).out, /^5 mails are queued again\.$/m);
+  assert.match((await signet("retry", "all")).out, /^0 mails are queued again\.$/m);
+  await db.query("delete from mails where recipient like 'bulk-%'");
 });
 
 test("a server that sends no mail gives a mail up at once and says why; it is sent once there is a mail server", async () => {
