@@ -1,7 +1,7 @@
 /** Db: the durable store. One engine, Postgres; three methods; the only file besides notices.ts that knows the driver. */
 import pg from "pg";
 import { budgetLeftMs, spendBudget } from "../budget.ts";
-import { monotonicMs, sleep } from "../clock.ts";
+import { awaitAtMost, monotonicMs } from "../clock.ts";
 import { unavailable } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { asUnavailable, isCut, isSilent } from "./db-errors.ts";
@@ -188,13 +188,9 @@ async function acquire(room: Room): Promise<pg.PoolClient> {
   if (monotonicMs() < room.silentUntilMs) throw unavailable("Postgres: it was silent a moment ago");
   const [began, leftMs] = [monotonicMs(), budgetLeftMs()];
   if (leftMs < ASK_MS_MIN) throw unavailable("Postgres: this request has waited long enough");
-  const over = new AbortController();
   const connecting = room.pool.connect();
   try {
-    const client = await Promise.race([
-      connecting,
-      sleep(Math.min(ACQUIRE_MS, leftMs), over.signal).then(() => undefined),
-    ]);
+    const client = await awaitAtMost(Math.min(ACQUIRE_MS, leftMs), connecting);
     if (client !== undefined) return client;
     // Nobody waits for it any longer; the next one in the queue may have it.
     connecting.then(
@@ -206,7 +202,6 @@ async function acquire(room: Room): Promise<pg.PoolClient> {
     if (isSilent(error)) letGo(room, error);
     throw error;
   } finally {
-    over.abort();
     spendBudget(monotonicMs() - began);
   }
 }
