@@ -4,7 +4,7 @@ import { listOfUser } from "./audit/event.ts";
 import type { ConsoleParts } from "./console/page.ts";
 import type { InteractionParts } from "./interactions/step.ts";
 import type { Mailbox } from "./mail/transport.ts";
-import { createBrowser } from "./oidc/signed-in.ts";
+import { type Browser, createBrowser } from "./oidc/signed-in.ts";
 import type { RestParts } from "./rest/routes.ts";
 import { adminScopesOf } from "./rest-parts.ts";
 import type { Service } from "./service.ts";
@@ -20,11 +20,11 @@ export function interactionParts(service: Service): InteractionParts {
 
 /** What the pages of an account are made of. */
 export function accountParts(service: Service): AccountParts {
-  const { config, db, users, letters, transport, engine, grants, revocations } = service;
+  const { config, db, users, letters, transport } = service;
   return {
     ...service,
     issuer: config.issuer,
-    browser: createBrowser({ engine, users, grants, revocations, mayRemember: config.mayRemember }),
+    browser: browserOf(service),
     signUpMode: config.signUp,
     isMailOn: isMailOn(service),
     mailbox: "list" in transport ? (transport as Mailbox).list : undefined,
@@ -43,8 +43,8 @@ export function accountParts(service: Service): AccountParts {
 
 /** What the console is made of. It does what the REST API does, so it is given the same table. */
 export function consoleParts(service: Service, rest: RestParts): ConsoleParts {
-  const { config, users, engine, grants, revocations, recordAlone } = service;
-  const browser = createBrowser({ engine, users, grants, revocations });
+  const { config, recordAlone } = service;
+  const browser = browserOf(service);
   return {
     ...service,
     issuer: config.issuer,
@@ -57,6 +57,10 @@ export function consoleParts(service: Service, rest: RestParts): ConsoleParts {
       await recordAlone({ name: "sign_out", actor: by, subject: { kind: "user", id: user.id } });
     },
   };
+}
+
+function browserOf({ config, engine, users, grants, revocations }: Service): Browser {
+  return createBrowser({ engine, users, grants, revocations, mayRemember: config.mayRemember });
 }
 
 function isMailOn({ transport }: Service): boolean {

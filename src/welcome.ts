@@ -34,6 +34,7 @@ export function welcome({ config, embedded, setupToken, demo }: WelcomeParts): s
           row("First owner", `${issuer}/setup?token=${setupToken}`),
           row("", "works once, within an hour; a new start prints a new one"),
         ]),
+    row("Console", `${issuer}/admin`),
     ...demoLines(demo),
     "",
     ...dataLines(config, embedded),
