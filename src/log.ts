@@ -103,14 +103,16 @@ export function createLog(options: { level: string; pretty: boolean; sink?: LogS
   };
 }
 
-let writtenMs = 0;
+let writtenSecond = -1;
 let written = "";
 
-/** Requests come several to a millisecond, and writing out a date costs as much as the rest of a line. */
+/** The second is written out once: to write out a date costs more than the rest of a line. */
 function timeText(): string {
   const at = now();
-  if (at.getTime() !== writtenMs) [writtenMs, written] = [at.getTime(), at.toISOString()];
-  return written;
+  const ms = at.getTime();
+  const second = Math.floor(ms / 1000);
+  if (second !== writtenSecond) [writtenSecond, written] = [second, at.toISOString().slice(0, -4)];
+  return `${written}${String(ms % 1000).padStart(3, "0")}Z`;
 }
 
 function allowed(fields: LogFields, logger: Logger): Record<string, string | number | boolean> {
