@@ -356,16 +356,7 @@ export function logoutRows(g: Ground): Row[] {
   const add = (name: string, query: Pairs, expect: Expected, headers: Pairs = []): void => {
     rows.push({ name, path: `/logout?${encode(query)}`, headers, expect });
   };
-  // The library's page that confirms by itself: nobody is there who could be asked.
-  const quiet: Expected = {
-    status: 200,
-    headers: {
-      "content-type": "text/html; charset=utf-8",
-      // The library puts the policy together anew, with the one script of its page.
-      "content-security-policy": csp(undefined, SUBMITTING_SCRIPT).replaceAll("; ", ";"),
-    },
-    body: submittingPage(`${g.issuer}/logout/confirm`),
-  };
+  const quiet = quietSignOut(g);
   const asked = { ...page(200, "logout.title") };
   const signedIn: Pairs = [["Cookie", g.cookie]];
   const evil = "https://evil.example/";
@@ -454,6 +445,19 @@ export function logoutRows(g: Ground): Row[] {
     { name: "the end by POST", path: "/logout/success", method: "POST", expect: page405("GET, HEAD") },
   );
   return rows;
+}
+
+/** The library's page that confirms by itself: nobody is there who could be asked. */
+export function quietSignOut(g: Ground): Expected {
+  return {
+    status: 200,
+    headers: {
+      "content-type": "text/html; charset=utf-8",
+      // The library puts the policy together anew, with the one script of its page.
+      "content-security-policy": csp(undefined, SUBMITTING_SCRIPT).replaceAll("; ", ";"),
+    },
+    body: submittingPage(`${g.issuer}/logout/confirm`),
+  };
 }
 
 const SUBMITTING_SCRIPT = "sha256-RdUNylKSz5sOn0fkU1eqAq2AfjeUgGQlHsNg7gbsfrU=";

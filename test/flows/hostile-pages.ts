@@ -8,7 +8,7 @@ const GONE = page(400, "error.interaction_gone.title");
 const FOREIGN = page(403, "error.form_foreign.title");
 const NOT_FOUND = page(404, "error.page_not_found.title");
 const UNREADABLE = page(400, "error.request_malformed.title");
-const DOCUMENT: NonNullable<Expected["headers"]> = {
+export const DOCUMENT: NonNullable<Expected["headers"]> = {
   "cache-control": "public, max-age=300, stale-if-error=300",
   "cross-origin-resource-policy": "cross-origin",
   "access-control-allow-origin": "*",
@@ -16,14 +16,21 @@ const DOCUMENT: NonNullable<Expected["headers"]> = {
 };
 
 /** RFC 8414, OpenID Connect Discovery, RFC 7517: the same bytes for everybody, whatever is sent along. */
-export async function documentRows(g: Ground): Promise<Row[]> {
-  const documents = await Promise.all(
-    ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"].map(
-      async (path) => [path, (await g.journey.client().get(path)).text] as const,
-    ),
+export async function documentsOf({
+  journey,
+}: Ground): Promise<readonly { path: string; text: string; type: string }[]> {
+  const paths = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"];
+  return Promise.all(
+    paths.map(async (path) => ({
+      path,
+      text: (await journey.client().get(path)).text,
+      type: `application/${path === "/jwks" ? "jwk-set+json" : "json"}; charset=utf-8`,
+    })),
   );
-  return documents.flatMap(([path, text]): Row[] => {
-    const type = path === "/jwks" ? "application/jwk-set+json; charset=utf-8" : "application/json; charset=utf-8";
+}
+
+export async function documentRows(g: Ground): Promise<Row[]> {
+  return (await documentsOf(g)).flatMap(({ path, text, type }): Row[] => {
     const right = says(text, { ...DOCUMENT, "content-type": type });
     // Below /.well-known/ programs ask, elsewhere people; capitals make it another path.
     const absent = (other: string): Expected => {

@@ -2,6 +2,7 @@
 import { createSender, faultsOf, looseOf, type Row } from "./hostile.ts";
 import { authorizeRows, logoutRows, pkceRows, redirectRows } from "./hostile-authorize.ts";
 import type { Ground } from "./hostile-ground.ts";
+import { documentKindRows, logoutKindRows, userinfoKindRows } from "./hostile-kinds.ts";
 import { absentRows, documentRows, pageRows, rawRows } from "./hostile-pages.ts";
 import { peopleRows } from "./hostile-people.ts";
 import { assertionRows, authenticationRows, grantRows, introspectionRows, userinfoRows } from "./hostile-token.ts";
@@ -20,11 +21,14 @@ export const GROUPS: readonly Group[] = [
   { name: "token, assertions (T-JWT-1..6, T-JWT-8, T-DOS-3)", rows: assertionRows },
   { name: "token, grants (T-KEY-1, T-TOK-2, T-DOS-1)", rows: grantRows },
   { name: "userinfo (T-JWT-1..8, T-TOK-2, T-KEY-1)", rows: userinfoRows },
+  { name: "userinfo, of every kind", rows: userinfoKindRows },
   { name: "introspect, authentication", rows: (ground) => authenticationRows(ground, "/introspect") },
   { name: "revoke, authentication", rows: (ground) => authenticationRows(ground, "/revoke") },
   { name: "introspect and revoke", rows: introspectionRows },
   { name: "logout (T-OUT-2, T-OUT-3, T-JWT-1..8)", rows: logoutRows },
+  { name: "logout, of every kind", rows: logoutKindRows },
   { name: "discovery and JWKS", rows: documentRows },
+  { name: "discovery and JWKS, of every kind", rows: documentKindRows },
   { name: "what is not there", rows: absentRows },
   { name: "pages and forms (T-REDIR-1, T-CONS-1)", rows: pageRows },
   { name: "sign-up, recovery and account (T-REDIR-1)", rows: peopleRows },

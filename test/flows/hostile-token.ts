@@ -634,7 +634,7 @@ export function userinfoRows(g: Ground): Row[] {
 }
 
 /** OpenID Connect Core section 5.3.2, as `profile email` covers it. */
-function personOf({ journey }: Ground): Expected {
+export function personOf({ journey }: Ground): Expected {
   const names = { name: "Maya Lindqvist", given_name: "Maya", family_name: "Lindqvist", locale: "en" };
   return says({ sub: journey.userId, ...names, updated_at: MOMENT, email: EMAIL, email_verified: true });
 }
