@@ -1,5 +1,7 @@
 /** Postgres refuses, hangs, loses its connections, is locked, comes late: what clients see, how soon, and that all comes back by itself. */
 import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { asOwner } from "../ladder.ts";
 import { type Answer, eventually, startSignet, withoutRedis } from "../support.ts";
@@ -10,6 +12,7 @@ import {
   basic,
   emptyDatabase,
   environmentOn,
+  fillDisk,
   isFine,
   isRetryLater,
   isRetryPage,
@@ -26,10 +29,14 @@ import { CALLBACK, EMAIL, furnish, type Journey, PASSWORD, signIn, tokensOf } fr
 const REFUSING_MS = 1000;
 const HANGING_MS = 3000;
 const BACK_MS = 3000;
+/** Of the disk that Postgres has: its databases and log of this file, several times. */
+const DISK_MB = 400;
+const DISK_MS = 20_000;
 
 // Asked before the first test: a pause between two of them would look like the end of the file.
 const skip = await withoutRedis();
-const postgres = await ownPostgres();
+const isRoot = process.getuid?.() === 0;
+const postgres = await ownPostgres(isRoot ? { diskMb: DISK_MB } : {});
 afterEach(async () => {
   // A test that failed midway must not take the others with it.
   await postgres.thaw().catch(() => undefined);
@@ -274,6 +281,50 @@ test("a locked table makes sign-ins wait two seconds and then 503; tokens and ke
     await owner.query("rollback");
   });
   await backAfter("refresh", BACK_MS, ready.refresh);
+});
+
+test("the disk of Postgres is full: what writes is 503, the process stays up, nothing acknowledged is lost, and with room all goes on (T-REL-20)", {
+  skip: isRoot ? false : "only root mounts a disk of its own",
+}, async () => {
+  const journey = await opened("postgres");
+  const ready = await prepare(journey);
+  const at = journey.client();
+  let token = String((await ready.refresh()).json()["refresh_token"]);
+  const refresh = () => at.post("/token", { grant_type: "refresh_token", refresh_token: token }, basic(journey.web));
+  const keep = (answer: Answer): number => {
+    if (answer.status === 200) token = String(answer.json()["refresh_token"]);
+    return answer.status;
+  };
+  const fill = join(postgres.place, "filler");
+  await fillDisk(fill);
+  let acknowledged = 0;
+  try {
+    // What still fits into pages and log that it holds is taken; a new part of the log has no room.
+    const status = await eventually(async () => {
+      const seen = keep(await refresh());
+      if (seen === 200) acknowledged += 1;
+      await asOwner(postgres.connection, (owner) => owner.query("select pg_switch_wal()")).catch(() => undefined);
+      return seen !== 200 && seen;
+    }, DISK_MS);
+    assert.equal(status, 503, "the first that had no room");
+    const writes = [ready.code, ready.revoke, ready.submit, { ...ready.refreshing, ask: refresh }];
+    const others = [ready.machine, ...ready.always.slice(0, 4)];
+    await askAll("the disk of postgres is full", [...writes, ...others], {
+      boundMs: HANGING_MS,
+      control: ready.control,
+    });
+  } finally {
+    await rm(fill);
+  }
+  // It gives up when its log has no room; whoever looks after it starts it again.
+  await postgres.start();
+  await backAfter("refresh with the last token that was given", DISK_MS, async () => {
+    const answer = await refresh();
+    keep(answer);
+    return answer;
+  });
+  await backAfter("readiness", BACK_MS, () => journey.client().get("/health/ready"));
+  console.log(`#   ${acknowledged} refreshes were still taken on the full disk, and none of them is lost`);
 });
 
 test("a server that starts before its database lives, is not ready, says why on the management port, and comes up with it (T-REL-8)", async () => {

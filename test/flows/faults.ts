@@ -34,10 +34,12 @@ export interface Victim {
 
 export interface OwnPostgres extends Victim {
   readonly connection: Connection;
+  /** Where it keeps everything; with `diskMb` a disk of its own. */
+  readonly place: string;
 }
 
-/** A cluster of this file's own; nobody starts it again but the test. */
-export async function ownPostgres(): Promise<OwnPostgres> {
+/** A cluster of this file's own; nobody starts it again but the test. With `diskMb`, which takes root, it has a disk of its own. */
+export async function ownPostgres({ diskMb }: { diskMb?: number } = {}): Promise<OwnPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), "signet-test-fault-"));
   await chmod(dataDir, 0o711);
   const begin = (): Promise<EmbeddedPostgres> =>
@@ -45,6 +47,11 @@ export async function ownPostgres(): Promise<OwnPostgres> {
   let current = await begin();
   const { host, port, user, password, database } = current.connection;
   const place = current.place;
+  if (diskMb !== undefined) {
+    await current.close();
+    await moveToDisk(place, diskMb);
+    current = await begin();
+  }
   const postmaster = async (): Promise<number> =>
     Number((await readFile(join(place, "data", "postmaster.pid"), "utf8")).split("\n")[0]);
   const signal = async (name: NodeJS.Signals): Promise<void> => {
@@ -52,6 +59,7 @@ export async function ownPostgres(): Promise<OwnPostgres> {
     for (const one of [pid, ...(await childrenOf(pid)).map((child) => child.pid)]) send(one, name);
   };
   const victim: OwnPostgres = {
+    place,
     connection: { host, port, user, password, database },
     url: postgresUrl({ host, port, user, password, database }),
     async kill() {
@@ -74,10 +82,20 @@ export async function ownPostgres(): Promise<OwnPostgres> {
   atEnd(async () => {
     await victim.thaw().catch(() => undefined);
     await current.close();
+    if (diskMb !== undefined) await run("umount", [place]);
     await rm(dataDir, { recursive: true, force: true });
     await rm(place, { recursive: true, force: true });
   });
   return victim;
+}
+
+/** The folder with all its owners and modes, on a disk of its own at the same place. */
+async function moveToDisk(place: string, diskMb: number): Promise<void> {
+  const aside = await mkdtemp(join(tmpdir(), "signet-test-disk-"));
+  await run("cp", ["-a", `${place}/.`, aside]);
+  await run("mount", ["-t", "tmpfs", "-o", `size=${diskMb}m`, "tmpfs", place]);
+  await run("cp", ["-a", `${aside}/.`, place]);
+  await rm(aside, { recursive: true, force: true });
 }
 
 export interface OwnRedis extends Victim {
