@@ -33,6 +33,8 @@ export interface ConsolePage {
   readonly isDangerous?: boolean;
   /** Fields that may stand more than once: checkboxes of one name. */
   readonly repeats?: Repeatable;
+  /** Of its form, when that is longer than forms are. */
+  readonly bodyBytesMax?: number;
   show(visit: Visit): Promise<void>;
   submit?(visit: Visit, form: Form): Promise<void>;
 }
@@ -66,6 +68,8 @@ export interface Frame {
   /** From the section down to this page, the page itself left out. */
   readonly crumbs?: readonly { readonly label: string; readonly href: string }[];
   readonly action?: { readonly label: string; readonly href: string } | undefined;
+  /** Another way on, beside the action. */
+  readonly second?: { readonly label: string; readonly href: string } | undefined;
 }
 
 /** One request to a page. */
@@ -108,11 +112,11 @@ export async function visitPage(ctx: Context, page: ConsolePage, parts: ConsoleP
 /** A form of the console, sent from our own page by this very session. Throws AppError form_foreign. */
 export async function readConsoleForm(
   ctx: Context,
-  page: Pick<ConsolePage, "repeats">,
+  page: Pick<ConsolePage, "repeats" | "bodyBytesMax">,
   { csrf, issuer }: Pick<ConsoleParts, "csrf" | "issuer">,
   admin: Admin,
 ): Promise<Form> {
-  const form = await readForm(ctx, page.repeats ?? []);
+  const form = await readForm(ctx, page.repeats ?? [], page.bodyBytesMax);
   const headers = { origin: ctx.get("origin") || undefined, "sec-fetch-site": ctx.get("sec-fetch-site") || undefined };
   if (!isSameOriginPost(headers, issuer) || !csrf.verify(formBinding(admin), form.field("csrf")))
     throw new AppError("form_foreign");

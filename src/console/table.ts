@@ -11,11 +11,16 @@ export interface Cell {
   readonly badge?: "good" | "info" | "warn" | "danger" | "plain";
   /** Whose tile stands before it. */
   readonly tile?: { readonly id: string; readonly name: string };
+  /** Whose initials stand before it. */
+  readonly avatar?: string;
 }
+
+/** What stands in one place of a table: one value, or some beside one another. */
+export type Row = readonly (Cell | readonly Cell[])[];
 
 export interface Table {
   readonly head: readonly string[];
-  readonly rows: readonly (readonly Cell[])[];
+  readonly rows: readonly Row[];
 }
 
 export interface Filter {
@@ -37,7 +42,7 @@ interface ListRow {
   readonly isPaged?: boolean;
   frame(visit: Visit): Frame;
   head(visit: Visit): readonly string[];
-  row(thing: Thing, visit: Visit): readonly Cell[];
+  row(thing: Thing, visit: Visit): Row;
   /** What is missing, what to do, and the way there. */
   empty(visit: Visit): { title: string; lead: string; action?: { label: string; href: string } | undefined };
 }
