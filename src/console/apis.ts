@@ -3,7 +3,7 @@ import { API, APIS, apiHref, crumbsTo, holdersOf, SECTION, sayHolders } from "./
 import { confirmPage, type Field, formPage, textOf } from "./form.ts";
 import { jsonPage, without } from "./json-page.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
-import { type Cell, listPage, moment, type Row } from "./table.ts";
+import { act, type Cell, listPage, moment, type Row } from "./table.ts";
 
 /** What the server itself says of an API; the identifier may be sent again. */
 const READ_ONLY = ["id", "builtin", "created_at", "updated_at"];
@@ -32,7 +32,7 @@ export const apiPages: readonly ConsolePage[] = [
         small: textOf(api, "identifier"),
         tile: { id: textOf(api, "id"), name: textOf(api, "name") },
       },
-      { text: visit.texts.t("console.roles.scopes", { count: scopesOf(api).length }) },
+      { text: visit.texts.t("console.roles.scopes", { count: scopesOf(api).length }), isWhole: true },
       { text: tokensOf(api, visit) },
       api["builtin"] === true
         ? { text: visit.texts.t("console.roles.builtin"), badge: "plain" }
@@ -185,9 +185,10 @@ function scopeTable(
   scopes: readonly Thing[],
   base: string | undefined,
 ): { head: readonly string[]; rows: readonly Row[] } {
+  const hrefOf = (scope: Thing): string => `${base}/${encodeURIComponent(textOf(scope, "scope"))}`;
   const acts = (scope: Thing): readonly Cell[] => [
-    { text: texts.t("console.apis.change_scope"), href: `${base}/${encodeURIComponent(textOf(scope, "scope"))}` },
-    { text: texts.t("console.apis.drop_scope"), href: `${base}/${encodeURIComponent(textOf(scope, "scope"))}/delete` },
+    act(texts.t("console.apis.change_scope"), hrefOf(scope), textOf(scope, "scope")),
+    act(texts.t("console.apis.drop_scope"), `${hrefOf(scope)}/delete`, textOf(scope, "scope")),
   ];
   return {
     head: [
@@ -199,7 +200,7 @@ function scopeTable(
     rows: scopes.map((scope) => [
       { text: textOf(scope, "scope"), isCode: true },
       { text: textOf(scope, "description") },
-      { text: Object.keys((scope["descriptions"] ?? {}) as Thing).join(", ") },
+      { text: Object.keys((scope["descriptions"] ?? {}) as Thing).join(", ") || "–" },
       ...(base === undefined ? [] : [acts(scope)]),
     ]),
   };
@@ -217,7 +218,9 @@ function factsOf(api: Thing, visit: Visit): readonly { label: string; cells: rea
     { label: texts.t("console.apis.allow_refresh"), cells: [yesNo("allow_refresh")] },
     { label: texts.t("console.apis.scopes_by_role"), cells: [yesNo("scopes_by_role")] },
     { label: texts.t("console.apis.roles_claim"), cells: [yesNo("roles_claim")] },
-    { label: texts.t("console.apis.changed"), cells: [{ text: moment(visit, api["updated_at"]) }] },
+    ...(api["builtin"] === true
+      ? []
+      : [{ label: texts.t("console.apis.changed"), cells: [{ text: moment(visit, api["updated_at"]) }] }]),
   ];
 }
 

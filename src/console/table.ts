@@ -13,6 +13,10 @@ export interface Cell {
   readonly tile?: { readonly id: string; readonly name: string };
   /** Whose initials stand before it. */
   readonly avatar?: string;
+  /** What an act is about, for whoever hears the links of a page alone. */
+  readonly about?: string;
+  /** A short word that is not torn apart. */
+  readonly isWhole?: boolean;
 }
 
 /** What stands in one place of a table: one value, or some beside one another. */
@@ -88,6 +92,11 @@ export function address(visit: Visit, query: Readonly<Record<string, string | un
   const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
   const text = new URLSearchParams(given).toString();
   return text === "" ? visit.ctx.path : `${visit.ctx.path}?${text}`;
+}
+
+/** What can be done about the thing of a row. */
+export function act(text: string, href: string, about: string): Cell {
+  return { text, href, about, isWhole: true };
 }
 
 /** A moment off the wire as a reader wants it; empty for none. */

@@ -3,7 +3,7 @@ import { AppError } from "../errors.ts";
 import { deviceName } from "../pages/device-name.ts";
 import { listOf, textOf } from "./form.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
-import { type Cell, moment, type Row } from "./table.ts";
+import { act, type Cell, moment, type Row } from "./table.ts";
 import { crumbsTo, hrefHere, nameOf, SECTION, stateOf, USER, USERS, userHref } from "./user-facts.ts";
 import { profileFacts } from "./users.ts";
 
@@ -111,9 +111,9 @@ function rolesPart(visit: Visit, roles: readonly string[]): Part {
     table: {
       head: [texts.t("console.roles.name"), ...(canChange ? [texts.t("console.users.act")] : [])],
       rows: roles.map((role) => [
-        { text: role, href: `/admin/roles/${encodeURIComponent(role)}`, isCode: true },
+        { text: role, href: `/admin/roles/${encodeURIComponent(role)}`, isCode: true, isWhole: true },
         ...(canChange
-          ? [{ text: texts.t("console.users.take_role"), href: `${here}/${encodeURIComponent(role)}/take` }]
+          ? [act(texts.t("console.users.take_role"), `${here}/${encodeURIComponent(role)}/take`, role)]
           : []),
       ]),
     },
@@ -148,7 +148,13 @@ function sessionsPart(visit: Visit, sessions: readonly Thing[], nameApp: NameApp
         { text: moment(visit, session["signed_in_at"]) },
         { text: moment(visit, session["seen_at"]) },
         ...(canEnd
-          ? [{ text: texts.t("console.users.end"), href: `${here}/${encodeURIComponent(textOf(session, "id"))}/end` }]
+          ? [
+              act(
+                texts.t("console.users.end"),
+                `${here}/${encodeURIComponent(textOf(session, "id"))}/end`,
+                deviceOf(session, visit),
+              ),
+            ]
           : []),
       ]),
     },
@@ -177,7 +183,13 @@ function grantsPart(visit: Visit, grants: readonly Thing[], nameApp: NameApp): P
         scopesOf(grant),
         { text: moment(visit, grant["signed_in_at"]) },
         ...(canEnd
-          ? [{ text: texts.t("console.users.end"), href: `${here}/${encodeURIComponent(textOf(grant, "id"))}/end` }]
+          ? [
+              act(
+                texts.t("console.users.end"),
+                `${here}/${encodeURIComponent(textOf(grant, "id"))}/end`,
+                nameApp(textOf(grant, "client_id")).text,
+              ),
+            ]
           : []),
       ]),
     },
@@ -207,7 +219,7 @@ function consentsPart(visit: Visit, consents: readonly Thing[], nameApp: NameApp
           nameApp(id),
           given.flatMap((consent) => listOf(consent, "granted")).map((text) => ({ text, isCode: true })),
           { text: moment(visit, given.at(-1)?.["created_at"]) },
-          ...(canWithdraw ? [{ text: texts.t("console.users.withdraw"), href }] : []),
+          ...(canWithdraw ? [act(texts.t("console.users.withdraw"), href, nameApp(id).text)] : []),
         ];
       }),
     },

@@ -1,7 +1,7 @@
 /** Console: people: finding them, making and inviting them, and changing what is known of them. */
-import { type Field, formPage, textOf } from "./form.ts";
+import { type Field, formPage, listOf, textOf } from "./form.ts";
 import type { Asked, ConsolePage, Thing, Visit } from "./page.ts";
-import { listPage, moment } from "./table.ts";
+import { listPage, moment, type Row } from "./table.ts";
 import { crumbsTo, nameOf, SECTION, settingsFor, showClosed, stateOf, USER, USERS, userHref } from "./user-facts.ts";
 
 /** The standard claims that an administrator writes (OpenID Connect Core section 5.1), in the order of the form. */
@@ -67,7 +67,7 @@ export const userPages: readonly ConsolePage[] = [
         small: textOf(user, "name") === "" ? undefined : textOf(user, "email"),
       },
       stateOf(user, visit),
-      { text: rolesOf(user) },
+      rolesOf(user),
       { text: moment(visit, user["created_at"]) },
     ],
     empty: ({ texts, may }) => ({
@@ -195,9 +195,9 @@ function changed(body: Readonly<Record<string, unknown>>): Asked {
   return { body: { ...body, address: parts.length === 0 ? null : Object.fromEntries(parts) } };
 }
 
-function rolesOf(user: Thing): string {
-  const roles = user["roles"];
-  return Array.isArray(roles) ? roles.join(", ") : "";
+function rolesOf(user: Thing): Row[number] {
+  const roles = listOf(user, "roles");
+  return roles.length === 0 ? { text: "–" } : roles.map((text) => ({ text, isCode: true, isWhole: true }));
 }
 
 /** The facts of the profile that are there, by the words of the form. */

@@ -27,7 +27,11 @@ const table = {
       badges[0],
     ],
     [{ text: "owner", href: "/admin/roles/owner", isCode: true }, { text: "plain" }, badges[4]],
-    [{ text: "Maya", href: "/admin/users/1", avatar: "Maya Lindqvist" }, badges, { text: "plain" }],
+    [
+      { text: "Maya", href: "/admin/users/1", avatar: "Maya Lindqvist" },
+      badges,
+      { text: "End it", href: "/admin/users/1/end", about: "Firefox", isWhole: true },
+    ],
   ],
 };
 const empty = { title: "Nothing yet", lead: "Make one.", action: { label: "Make one", href: "/admin/roles/new" } };
