@@ -4,10 +4,9 @@ import { deviceName } from "../pages/device-name.ts";
 import { listOf, textOf } from "./form.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
 import { act, type Cell, moment, type Row } from "./table.ts";
-import { crumbsTo, hrefHere, nameOf, SECTION, stateOf, USER, USERS, userHref } from "./user-facts.ts";
+import { askEvents, eventsPart } from "./user-events.ts";
+import { crumbsTo, hrefHere, nameOf, SECTION, stateOf, USER, userHref } from "./user-facts.ts";
 import { profileFacts } from "./users.ts";
-
-const EVENTS_SHOWN = "10";
 
 interface Act {
   readonly label: string;
@@ -16,7 +15,7 @@ interface Act {
 }
 
 /** What views/console/detail.pug shows of one part. */
-interface Part {
+export interface Part {
   readonly title: string;
   readonly help?: string;
   readonly facts?: readonly { readonly label: string; readonly cells: readonly Cell[] }[];
@@ -64,10 +63,6 @@ export const userPage: ConsolePage = {
     );
   },
 };
-
-function askEvents(visit: Visit, subject: string): Promise<{ readonly data: readonly Thing[] }> {
-  return visit.list("listAuditEvents", { params: {}, query: { subject, limit: EVENTS_SHOWN } });
-}
 
 function profilePart(visit: Visit, user: Thing): Part {
   const { texts, may } = visit;
@@ -225,48 +220,6 @@ function consentsPart(visit: Visit, consents: readonly Thing[], nameApp: NameApp
     },
     empty: texts.t("console.users.no_consents"),
   };
-}
-
-function eventsPart(visit: Visit, user: Thing, events: readonly Thing[]): Part {
-  const { texts } = visit;
-  const id = textOf(user, "id");
-  const all = {
-    label: texts.t("console.users.all_events"),
-    href: `/admin/audit?subject=${id}`,
-    kind: "secondary",
-  } as const;
-  return {
-    title: texts.t("console.users.events"),
-    table: {
-      head: [
-        texts.t("console.users.what"),
-        texts.t("console.users.by"),
-        texts.t("console.users.from"),
-        texts.t("console.users.when"),
-      ],
-      rows: events.map((event) => {
-        const action = textOf(event, "action");
-        const isKnown = texts.has(`event.${action}`);
-        return [
-          { text: isKnown ? texts.t(`event.${action}`) : action, ...(isKnown ? { small: action } : { isCode: true }) },
-          actorOf(event["actor"] as Thing, id, visit),
-          { text: textOf(event, "address") },
-          { text: moment(visit, event["at"]) },
-        ];
-      }),
-    },
-    empty: texts.t("console.users.no_events"),
-    acts: [all],
-  };
-}
-
-function actorOf(actor: Thing, userId: string, { texts }: Visit): Cell {
-  const [kind, id] = [textOf(actor, "kind"), textOf(actor, "id")];
-  if (kind === "user" && id === userId) return { text: texts.t("console.users.themselves") };
-  if (kind === "user" && id !== "") return { text: id, href: `${USERS}/${encodeURIComponent(id)}`, isCode: true };
-  if (kind === "client" && id !== "") return { text: id, href: clientHref(id), isCode: true };
-  const words = { command: "console.users.by_command", system: "console.users.by_system" }[kind];
-  return { text: texts.t(words ?? "console.users.by_nobody") };
 }
 
 export function deviceOf(session: Thing, { texts }: Visit): string {
