@@ -5,6 +5,7 @@ import type { Texts } from "../pages/texts.ts";
 import { faultsOfError } from "../rest/problem.ts";
 import type { Section } from "./navigation.ts";
 import type { Answer, Asked, ConsolePage, Frame, Thing, Visit } from "./page.ts";
+import { signInAgain } from "./sign-in.ts";
 
 export interface Option {
   readonly value: string;
@@ -92,11 +93,25 @@ export function formPage(row: FormRow): ConsolePage {
         await row.done(visit, answer, form);
       } catch (error) {
         const faults = faultsFor(error, model.fields, visit.texts);
-        const typed = model.fields.map((field) => ({ ...field, value: shownAgain(form, field) }));
-        showForm(visit, model, { fields: typed, version, faults, status: (error as AppError).status });
+        const fields = typed(form, model.fields);
+        showForm(visit, model, { fields, version, faults, status: (error as AppError).status });
       }
     },
+    async late(visit, form) {
+      const model = await row.model(visit);
+      const state = { fields: typed(form, model.fields), version: form.field("version") ?? "" };
+      showForm(visit, model, { ...state, ...lateState(visit) });
+    },
   };
+}
+
+/** The sign-in is too old for the form, which stays as it is until there is a new one beside it. */
+export function lateState({ ctx, texts }: Visit): { faults: readonly ShownFault[]; status: number } {
+  return { faults: [{ field: undefined, text: texts.t("console.fault.late"), href: signInAgain(ctx) }], status: 403 };
+}
+
+function typed(form: Form, fields: readonly Field[]): readonly Field[] {
+  return fields.map((field) => ({ ...field, value: shownAgain(form, field) }));
 }
 
 /** The body that the fields make. What is empty is left out of something new, and is null in a change. */
@@ -144,6 +159,8 @@ export interface ShownFault {
   /** Absent: it is about the whole. */
   readonly field: string | undefined;
   readonly text: string;
+  /** What mends it, in another tab. */
+  readonly href?: string;
 }
 
 /** Refusals that have words for people, and the field that they are about. */

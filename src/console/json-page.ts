@@ -1,7 +1,7 @@
 /** Pages of a thing as a JSON document: what is there now, to be changed and sent back as a whole. The text is read as strictly as the REST API reads one. */
 import type { AppError } from "../errors.ts";
 import { BODY_BYTES_MAX, parseJson } from "../rest/json.ts";
-import { type Field, faultsFor, showForm } from "./form.ts";
+import { type Field, faultsFor, lateState, showForm } from "./form.ts";
 import type { Section } from "./navigation.ts";
 import type { Answer, ConsolePage, Frame, Thing, Visit } from "./page.ts";
 
@@ -36,6 +36,12 @@ export function jsonPage(row: {
       const model = await row.model(visit);
       const fields = [jsonField(visit, model, JSON.stringify(model.document, undefined, 2))];
       showForm(visit, asForm(visit, model, fields), { fields, version: model.etag, faults: [] });
+    },
+    async late(visit, form) {
+      const model = await row.model(visit);
+      const fields = [jsonField(visit, model, form.field(JSON_FIELD) ?? "")];
+      const version = form.field("version") ?? "";
+      showForm(visit, asForm(visit, model, fields), { fields, version, ...lateState(visit) });
     },
     async submit(visit, form) {
       const text = form.field(JSON_FIELD) ?? "";

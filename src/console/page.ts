@@ -10,7 +10,7 @@ import type { AdminScope, Operation } from "../rest/operation.ts";
 import { etagOf, type PerformParts, prepare } from "../rest/perform.ts";
 import { navigationOf, type Section } from "./navigation.ts";
 import type { SetupParts } from "./setup.ts";
-import { type Admin, adminOrAsk, isFreshOrAsk, redirect, type SignInParts } from "./sign-in.ts";
+import { type Admin, adminOrAsk, isFresh, redirect, type SignInParts, signInAgain } from "./sign-in.ts";
 
 export interface ConsoleParts extends SignInParts, SetupParts {
   readonly views: Views;
@@ -37,6 +37,8 @@ export interface ConsolePage {
   readonly bodyBytesMax?: number;
   show(visit: Visit): Promise<void>;
   submit?(visit: Visit, form: Form): Promise<void>;
+  /** In place of `submit`, when a dangerous form comes too long after the sign-in: keeps what was typed. Absent: the page begins anew. */
+  late?(visit: Visit, form: Form): Promise<void>;
 }
 
 export interface Asked {
@@ -99,14 +101,16 @@ export async function visitPage(ctx: Context, page: ConsolePage, parts: ConsoleP
   const admin = await adminOrAsk(ctx, parts);
   if (admin === undefined) return;
   const form = ctx.method === "POST" ? await readConsoleForm(ctx, page, parts, admin) : undefined;
-  if (page.isDangerous === true && !isFreshOrAsk(ctx, admin)) return;
+  const isLate = page.isDangerous === true && !isFresh(admin);
+  const late = form === undefined ? undefined : page.late;
+  if (isLate && late === undefined) return redirect(ctx, signInAgain(ctx));
   const visit = visitOf(ctx, page, parts, admin);
   const [first] = page.shows;
   if (first !== undefined && !visit.may(operationOf(parts, first).scope))
     throw new AppError("scope_missing", `It needs ${operationOf(parts, first).scope}.`);
   if (form === undefined) return page.show(visit);
   if (page.submit === undefined) throw new AppError("method_not_allowed");
-  return page.submit(visit, form);
+  return isLate && late !== undefined ? late(visit, form) : page.submit(visit, form);
 }
 
 /** A form of the console, sent from our own page by this very session. Throws AppError form_foreign. */

@@ -330,6 +330,28 @@ test("an API and a role are replaced as JSON, read as strictly as the REST API r
   assert.equal((await send(owner, "/admin/roles/owner/json", { json: "{}" })).status, 409);
 });
 
+test("a document that is sent too long after the sign-in is kept, and taken after a new one beside it", async (t) => {
+  const { here } = await ground();
+  const { browser } = await atConsole(here, "owner");
+  const api = await here.service.apis.create({ identifier: "https://late.example", name: "Late" }, BY);
+  const path = `/admin/apis/${api.id}/json`;
+  const page = await browser.get(path);
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 310_000 });
+  const json = '{ "name": "Later" }';
+  const late = await browser.submit(page, { json }, { match: FORM });
+  assert.equal(late.status, 403);
+  assert.match(late.text, /Your sign-in is more than five minutes old/);
+  assert.ok(decodeEntities(late.text).includes(`>${json}</textarea>`), "what was typed is kept");
+  assert.equal((await here.service.apis.findById(api.id))?.name, "Late");
+  assert.match(String((await browser.get(path)).location), /sign-in\?again=yes/);
+  const beside = await browser.follow(await browser.get(/href="([^"]*again=yes[^"]*)"/.exec(late.text)?.[1] ?? ""));
+  const who = { email: "owner@lindqvist.example", password: PASSWORD };
+  await browser.follow(await browser.submit(beside, who, { match: 'name="password"' }));
+  const sent = await browser.follow(await browser.submit(late, {}, { match: FORM }));
+  assert.match(sent.text, /The changes are saved/);
+  assert.equal((await here.service.apis.findById(api.id))?.name, "Later");
+});
+
 test("scopes are added, worded in each language and deleted, and the page says who loses one", async () => {
   const { here, owner } = await ground();
   const { apis, roles } = here.service;

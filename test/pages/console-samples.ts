@@ -83,7 +83,14 @@ export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ["console/form", { ...console, ...form }],
   [
     "console/form",
-    { ...console, ...form, faults: [{ field: "a_number", text: "is no number" }, { text: "Not now." }] },
+    {
+      ...{ ...console, ...form },
+      faults: [
+        { field: "a_number", text: "is no number" },
+        { text: "Not now." },
+        { text: "Sign in again.", href: "/admin/sign-in" },
+      ],
+    },
   ],
   ["console/confirm", { ...console, words }],
   [
