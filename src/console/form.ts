@@ -1,9 +1,11 @@
 /** Forms of the console: fields stand for fields of an operation's body, and what the operation refuses stands beside the field again. */
-import { AppError, ERRORS } from "../errors.ts";
+import { AppError, ERRORS, type ErrorCode } from "../errors.ts";
 import type { Form, Repeatable } from "../http/body.ts";
+import type { Texts } from "../pages/texts.ts";
 import { faultsOfError } from "../rest/problem.ts";
 import type { Section } from "./navigation.ts";
 import type { Answer, Asked, ConsolePage, Frame, Thing, Visit } from "./page.ts";
+import { signInAgain } from "./sign-in.ts";
 
 export interface Option {
   readonly value: string;
@@ -16,10 +18,21 @@ export interface Field {
   /** The operation's own name for it; a dot leads into an object. */
   readonly name: string;
   /**
-   * `lines`: a list, one to a line. `check`: true or false. `choices`: a list, by checkboxes. `number`: a whole number. `area`: a longer text.
+   * `lines`: a list, one to a line. `check`: true or false. `choices`: a list, by checkboxes. `number`: a whole number. `area`: a longer text. `json`: a document.
    * `secret`: typed, never shown again.
    */
-  readonly kind: "text" | "email" | "url" | "number" | "area" | "lines" | "check" | "choice" | "choices" | "secret";
+  readonly kind:
+    | "text"
+    | "email"
+    | "url"
+    | "number"
+    | "area"
+    | "json"
+    | "lines"
+    | "check"
+    | "choice"
+    | "choices"
+    | "secret";
   readonly label: string;
   readonly help?: string | undefined;
   readonly options?: readonly Option[];
@@ -62,7 +75,8 @@ const FIELD_CHARS_MAX = 20_000;
 export function formPage(row: FormRow): ConsolePage {
   const { path, section, shows, operation, isDangerous, repeats } = row;
   return {
-    ...{ path, section, shows, does: [operation] },
+    // Whoever may not do it does not see the form, either.
+    ...{ path, section, shows: [operation, ...shows], does: [operation] },
     ...(isDangerous === undefined ? {} : { isDangerous }),
     ...(repeats === undefined ? {} : { repeats }),
     async show(visit) {
@@ -73,17 +87,31 @@ export function formPage(row: FormRow): ConsolePage {
       const model = await row.model(visit);
       const version = form.field("version") ?? "";
       const body = readFields(form, model.fields, row.isChange === true);
-      const asked = (await row.asked?.(body, visit, form)) ?? { body };
       try {
+        const asked = (await row.asked?.(body, visit, form)) ?? { body };
         const answer = await visit.ask(operation, { ifMatch: version, ...asked });
         await row.done(visit, answer, form);
       } catch (error) {
-        const faults = faultsFor(error, model.fields);
-        const typed = model.fields.map((field) => ({ ...field, value: shownAgain(form, field) }));
-        showForm(visit, model, { fields: typed, version, faults, status: (error as AppError).status });
+        const faults = faultsFor(error, model.fields, visit.texts);
+        const fields = typed(form, model.fields);
+        showForm(visit, model, { fields, version, faults, status: (error as AppError).status });
       }
     },
+    async late(visit, form) {
+      const model = await row.model(visit);
+      const state = { fields: typed(form, model.fields), version: form.field("version") ?? "" };
+      showForm(visit, model, { ...state, ...lateState(visit) });
+    },
   };
+}
+
+/** The sign-in is too old for the form, which stays as it is until there is a new one beside it. */
+export function lateState({ ctx, texts }: Visit): { faults: readonly ShownFault[]; status: number } {
+  return { faults: [{ field: undefined, text: texts.t("console.fault.late"), href: signInAgain(ctx) }], status: 403 };
+}
+
+function typed(form: Form, fields: readonly Field[]): readonly Field[] {
+  return fields.map((field) => ({ ...field, value: shownAgain(form, field) }));
 }
 
 /** The body that the fields make. What is empty is left out of something new, and is null in a change. */
@@ -131,11 +159,32 @@ export interface ShownFault {
   /** Absent: it is about the whole. */
   readonly field: string | undefined;
   readonly text: string;
+  /** What mends it, in another tab. */
+  readonly href?: string;
 }
 
+/** Refusals that have words for people, and the field that they are about. */
+const WORDS: Partial<Record<ErrorCode, { readonly words: string; readonly field?: string }>> = {
+  user_email_taken: { words: "field.email.taken", field: "email" },
+  user_email_invalid: { words: "field.email.invalid", field: "email" },
+  api_identifier_taken: { words: "console.fault.identifier_taken", field: "identifier" },
+  role_name_taken: { words: "console.fault.name_taken", field: "name" },
+  version_changed: { words: "console.fault.version" },
+  user_last_owner: { words: "console.fault.last_owner" },
+  reach_exceeded: { words: "console.fault.reach" },
+  api_builtin: { words: "console.fault.api_builtin" },
+  sign_up_closed: { words: "console.fault.sign_up" },
+  mail_off: { words: "console.fault.mail" },
+  login_throttled: { words: "console.fault.mailed" },
+};
+
 /** What a refusal says, field by field. Anything that is no refusal of the request goes on up. */
-export function faultsFor(error: unknown, fields: readonly Field[]): readonly ShownFault[] {
-  if (!(error instanceof AppError) || error.status >= 500 || error.code === "form_foreign") throw error;
+export function faultsFor(error: unknown, fields: readonly Field[], texts?: Texts): readonly ShownFault[] {
+  const isOurs = !(error instanceof AppError) || (error.status >= 500 && error.code !== "mail_off");
+  if (isOurs || error.code === "form_foreign") throw error;
+  const { words, field: about } = WORDS[error.code] ?? {};
+  if (words !== undefined && texts !== undefined)
+    return [{ field: fields.find(({ name }) => name === about)?.name, text: texts.t(words) }];
   const byName = (full: string) => {
     const plain = full.replace(/\[\d+\]/g, "");
     return fields.find(({ name }) => name === plain || name === full || plain.startsWith(`${name}.`));
@@ -211,7 +260,7 @@ export function confirmPage(row: {
     );
   };
   return {
-    ...{ path, section, shows, does: [operation], isDangerous },
+    ...{ path, section, shows: [operation, ...shows], does: [operation], isDangerous },
     show: async (visit) => show(visit, await row.model(visit)),
     async submit(visit, form) {
       const model = await row.model(visit);
@@ -220,7 +269,7 @@ export function confirmPage(row: {
       try {
         await row.done(visit, await visit.ask(operation, row.asked?.(visit) ?? {}));
       } catch (error) {
-        const [fault] = faultsFor(error, []);
+        const [fault] = faultsFor(error, [], visit.texts);
         show(visit, model, { text: fault?.text ?? "", status: (error as AppError).status });
       }
     },

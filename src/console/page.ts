@@ -10,7 +10,7 @@ import type { AdminScope, Operation } from "../rest/operation.ts";
 import { etagOf, type PerformParts, prepare } from "../rest/perform.ts";
 import { navigationOf, type Section } from "./navigation.ts";
 import type { SetupParts } from "./setup.ts";
-import { type Admin, adminOrAsk, isFreshOrAsk, redirect, type SignInParts } from "./sign-in.ts";
+import { type Admin, adminOrAsk, isFresh, redirect, type SignInParts, signInAgain } from "./sign-in.ts";
 
 export interface ConsoleParts extends SignInParts, SetupParts {
   readonly views: Views;
@@ -33,8 +33,12 @@ export interface ConsolePage {
   readonly isDangerous?: boolean;
   /** Fields that may stand more than once: checkboxes of one name. */
   readonly repeats?: Repeatable;
+  /** Of its form, when that is longer than forms are. */
+  readonly bodyBytesMax?: number;
   show(visit: Visit): Promise<void>;
   submit?(visit: Visit, form: Form): Promise<void>;
+  /** In place of `submit`, when a dangerous form comes too long after the sign-in: keeps what was typed. Absent: the page begins anew. */
+  late?(visit: Visit, form: Form): Promise<void>;
 }
 
 export interface Asked {
@@ -66,6 +70,8 @@ export interface Frame {
   /** From the section down to this page, the page itself left out. */
   readonly crumbs?: readonly { readonly label: string; readonly href: string }[];
   readonly action?: { readonly label: string; readonly href: string } | undefined;
+  /** Another way on, beside the action. */
+  readonly second?: { readonly label: string; readonly href: string } | undefined;
 }
 
 /** One request to a page. */
@@ -95,24 +101,26 @@ export async function visitPage(ctx: Context, page: ConsolePage, parts: ConsoleP
   const admin = await adminOrAsk(ctx, parts);
   if (admin === undefined) return;
   const form = ctx.method === "POST" ? await readConsoleForm(ctx, page, parts, admin) : undefined;
-  if (page.isDangerous === true && !isFreshOrAsk(ctx, admin)) return;
+  const isLate = page.isDangerous === true && !isFresh(admin);
+  const late = form === undefined ? undefined : page.late;
+  if (isLate && late === undefined) return redirect(ctx, signInAgain(ctx));
   const visit = visitOf(ctx, page, parts, admin);
   const [first] = page.shows;
   if (first !== undefined && !visit.may(operationOf(parts, first).scope))
     throw new AppError("scope_missing", `It needs ${operationOf(parts, first).scope}.`);
   if (form === undefined) return page.show(visit);
   if (page.submit === undefined) throw new AppError("method_not_allowed");
-  return page.submit(visit, form);
+  return isLate && late !== undefined ? late(visit, form) : page.submit(visit, form);
 }
 
 /** A form of the console, sent from our own page by this very session. Throws AppError form_foreign. */
 export async function readConsoleForm(
   ctx: Context,
-  page: Pick<ConsolePage, "repeats">,
+  page: Pick<ConsolePage, "repeats" | "bodyBytesMax">,
   { csrf, issuer }: Pick<ConsoleParts, "csrf" | "issuer">,
   admin: Admin,
 ): Promise<Form> {
-  const form = await readForm(ctx, page.repeats ?? []);
+  const form = await readForm(ctx, page.repeats ?? [], page.bodyBytesMax);
   const headers = { origin: ctx.get("origin") || undefined, "sec-fetch-site": ctx.get("sec-fetch-site") || undefined };
   if (!isSameOriginPost(headers, issuer) || !csrf.verify(formBinding(admin), form.field("csrf")))
     throw new AppError("form_foreign");

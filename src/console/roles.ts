@@ -1,5 +1,6 @@
 /** Console: roles, what they hold, and making, changing and deleting them. */
 import { confirmPage, type Field, formPage, listOf, textOf } from "./form.ts";
+import { jsonPage, without } from "./json-page.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
 import { listPage } from "./table.ts";
 
@@ -91,6 +92,7 @@ export const rolePages: readonly ConsolePage[] = [
               acts: isOurs
                 ? [
                     { label: texts.t("console.roles.edit"), href: `${addressOf(role)}/edit`, kind: "secondary" },
+                    { label: texts.t("console.json_link"), href: `${addressOf(role)}/json`, kind: "secondary" },
                     { label: texts.t("console.roles.delete"), href: `${addressOf(role)}/delete`, kind: "danger" },
                   ]
                 : [],
@@ -120,6 +122,27 @@ export const rolePages: readonly ConsolePage[] = [
       };
     },
     asked: async (body, visit) => ({ body: await roleBody(body, visit) }),
+    done: (visit, { body }) => visit.go(addressOf(body), "saved"),
+  }),
+  jsonPage({
+    path: `${ROLE}/json`,
+    section: SECTION,
+    shows: ["getRole"],
+    operation: "replaceRole",
+    async model(visit) {
+      const { texts } = visit;
+      const { body: role, etag } = await visit.ask("getRole");
+      const name = textOf(role, "name");
+      return {
+        title: texts.t("console.json_title", { name }),
+        lead: texts.t("console.json_lead"),
+        crumbs: [...crumbs(visit), { label: name, href: addressOf(role) }],
+        document: without(role, ["name", "builtin"]),
+        help: texts.t("console.roles.json_help"),
+        etag,
+        cancel: { label: texts.t("console.cancel"), href: addressOf(role) },
+      };
+    },
     done: (visit, { body }) => visit.go(addressOf(body), "saved"),
   }),
   confirmPage({

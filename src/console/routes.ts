@@ -2,13 +2,25 @@
 import Router from "@koa/router";
 import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
+import { apiScopePages } from "./api-scopes.ts";
+import { apiPages } from "./apis.ts";
 import { type ConsolePage, type ConsoleParts, readConsoleForm, visitPage } from "./page.ts";
 import { rolePages } from "./roles.ts";
 import { setupRoutes } from "./setup.ts";
 import { adminOrAsk, redirect, signInRoutes } from "./sign-in.ts";
+import { userAccessPages } from "./user-access.ts";
+import { userPage } from "./user-page.ts";
+import { userPages } from "./users.ts";
 
 /** What the console can do. The order decides which of two addresses that both fit is meant: `/new` stands before `/:id`. */
-export const CONSOLE_PAGES: readonly ConsolePage[] = [...rolePages];
+export const CONSOLE_PAGES: readonly ConsolePage[] = [
+  ...rolePages,
+  ...apiPages,
+  ...apiScopePages,
+  ...userPages,
+  userPage,
+  ...userAccessPages,
+];
 
 export function consoleRoutes(parts: ConsoleParts): Middleware {
   const router = new Router();

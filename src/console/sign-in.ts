@@ -78,11 +78,14 @@ export async function adminOrAsk(ctx: Context, parts: SignInParts): Promise<Admi
   };
 }
 
-/** True when the sign-in is of the last minutes; otherwise the answer is the way to sign in again, and back to this page. */
-export function isFreshOrAsk(ctx: Context, admin: Admin): boolean {
-  if (now().getTime() - admin.since.getTime() < FRESH_SECONDS * 1000) return true;
-  redirect(ctx, `/admin/sign-in?again=yes&to=${encodeURIComponent(pageOf(ctx.path))}`);
-  return false;
+/** True when the sign-in is of the last minutes. */
+export function isFresh(admin: Admin): boolean {
+  return now().getTime() - admin.since.getTime() < FRESH_SECONDS * 1000;
+}
+
+/** The way to sign in again, and back to this page. */
+export function signInAgain(ctx: Context): string {
+  return `/admin/sign-in?again=yes&to=${encodeURIComponent(pageOf(ctx.path))}`;
 }
 
 export function redirect(ctx: Context, path: string): void {

@@ -11,11 +11,20 @@ export interface Cell {
   readonly badge?: "good" | "info" | "warn" | "danger" | "plain";
   /** Whose tile stands before it. */
   readonly tile?: { readonly id: string; readonly name: string };
+  /** Whose initials stand before it. */
+  readonly avatar?: string;
+  /** What an act is about, for whoever hears the links of a page alone. */
+  readonly about?: string;
+  /** A short word that is not torn apart. */
+  readonly isWhole?: boolean;
 }
+
+/** What stands in one place of a table: one value, or some beside one another. */
+export type Row = readonly (Cell | readonly Cell[])[];
 
 export interface Table {
   readonly head: readonly string[];
-  readonly rows: readonly (readonly Cell[])[];
+  readonly rows: readonly Row[];
 }
 
 export interface Filter {
@@ -37,7 +46,7 @@ interface ListRow {
   readonly isPaged?: boolean;
   frame(visit: Visit): Frame;
   head(visit: Visit): readonly string[];
-  row(thing: Thing, visit: Visit): readonly Cell[];
+  row(thing: Thing, visit: Visit): Row;
   /** What is missing, what to do, and the way there. */
   empty(visit: Visit): { title: string; lead: string; action?: { label: string; href: string } | undefined };
 }
@@ -83,6 +92,11 @@ export function address(visit: Visit, query: Readonly<Record<string, string | un
   const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
   const text = new URLSearchParams(given).toString();
   return text === "" ? visit.ctx.path : `${visit.ctx.path}?${text}`;
+}
+
+/** What can be done about the thing of a row. */
+export function act(text: string, href: string, about: string): Cell {
+  return { text, href, about, isWhole: true };
 }
 
 /** A moment off the wire as a reader wants it; empty for none. */

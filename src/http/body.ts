@@ -29,8 +29,8 @@ export function checkFormType(ctx: Context): void {
 }
 
 /** Reads a form of our own pages. Names with brackets are lists to some readers and nothing to us: nothing of ours sends them. */
-export async function readForm(ctx: Context, repeatable: Repeatable = []): Promise<Form> {
-  const form = await readParameters(ctx, repeatable);
+export async function readForm(ctx: Context, repeatable: Repeatable = [], limit = BODY_BYTES_MAX): Promise<Form> {
+  const form = await readParameters(ctx, repeatable, limit);
   if (form.names.some((name) => /[[\]]/.test(name))) throw new AppError("request_malformed", "a field is a list");
   return form;
 }
@@ -39,9 +39,9 @@ export async function readForm(ctx: Context, repeatable: Repeatable = []): Promi
  * Reads posted parameters, unknown ones too (RFC 6749 section 3.1). One that may stand once and stands twice is refused, as one that two readers
  * could read differently.
  */
-export async function readParameters(ctx: Context, repeatable: Repeatable = []): Promise<Form> {
+export async function readParameters(ctx: Context, repeatable: Repeatable = [], limit = BODY_BYTES_MAX): Promise<Form> {
   checkFormType(ctx);
-  const text = await rawBody(ctx.req, { limit: BODY_BYTES_MAX, length: ctx.request.length, encoding: "utf8" }).catch(
+  const text = await rawBody(ctx.req, { limit, length: ctx.request.length, encoding: "utf8" }).catch(
     (error: unknown) => {
       const isTooLarge = error instanceof Error && "type" in error && error.type === "entity.too.large";
       throw new AppError(isTooLarge ? "body_too_large" : "request_malformed");

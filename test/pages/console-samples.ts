@@ -8,6 +8,7 @@ const frame = {
   lead: "What roles are.",
   crumbs: [{ label: "Roles", href: "/admin/roles" }],
   action: { label: "Create a role", href: "/admin/roles/new" },
+  second: { label: "Invite somebody", href: "/admin/users/invite" },
   groups: [
     { items: [{ label: "Overview", href: "/admin", isCurrent: false }] },
     { label: "Apps", items: [{ label: "Roles", href: "/admin/roles", isCurrent: true }] },
@@ -26,6 +27,11 @@ const table = {
       badges[0],
     ],
     [{ text: "owner", href: "/admin/roles/owner", isCode: true }, { text: "plain" }, badges[4]],
+    [
+      { text: "Maya", href: "/admin/users/1", avatar: "Maya Lindqvist" },
+      badges,
+      { text: "End it", href: "/admin/users/1/end", about: "Firefox", isWhole: true },
+    ],
   ],
 };
 const empty = { title: "Nothing yet", lead: "Make one.", action: { label: "Make one", href: "/admin/roles/new" } };
@@ -44,6 +50,7 @@ const fields = [
   fieldOf("number", { value: 3, error: "is no number", isOptional: true }),
   fieldOf("secret"),
   fieldOf("area", { value: "one" }),
+  fieldOf("json", { value: "{}" }),
   fieldOf("lines", { value: ["one", "two"] }),
   fieldOf("check", { value: true }),
   fieldOf("choice", { value: "a", options }),
@@ -76,7 +83,14 @@ export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ["console/form", { ...console, ...form }],
   [
     "console/form",
-    { ...console, ...form, faults: [{ field: "a_number", text: "is no number" }, { text: "Not now." }] },
+    {
+      ...{ ...console, ...form },
+      faults: [
+        { field: "a_number", text: "is no number" },
+        { text: "Not now." },
+        { text: "Sign in again.", href: "/admin/sign-in" },
+      ],
+    },
   ],
   ["console/confirm", { ...console, words }],
   [
