@@ -1,11 +1,12 @@
 /** Rest parts: every room's operations in the order of the reference, and who may call them; what spans rooms is put together here. */
 import type { Context } from "koa";
+import { activityOperations } from "./activity/rest.ts";
 import { apiOperations } from "./apis/rest.ts";
 import { auditOperations } from "./audit/rest.ts";
-import { presentEntry } from "./audit/trail.ts";
 import { clientOperations } from "./clients/rest.ts";
 import { consentOperations } from "./consents/rest.ts";
 import { AppError } from "./errors.ts";
+import { failureOperations } from "./failures/rest.ts";
 import { keyOperations } from "./keys/rest.ts";
 import { addressSubject } from "./limits/address.ts";
 import { MAIL_TO_ADDRESS, REST_REFUSED } from "./limits/rules.ts";
@@ -64,7 +65,9 @@ export function operationsOf(service: Service): readonly Operation[] {
     ...consentOperations({ consents, checkHolder, revokeApp }),
     ...keyOperations({ keys, times: config.keyTimes }),
     ...mailOperations({ mails }),
-    ...auditOperations({ list: service.trail.list, present: presentEntry }),
+    ...auditOperations({ trail: service.trail }),
+    ...failureOperations({ failures: service.failures }),
+    ...activityOperations({ activity: service.activity }),
     ...settingsOperations({ config }),
   ];
 }
