@@ -2,13 +2,23 @@
 import Router from "@koa/router";
 import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
+import { failurePages } from "./failures.ts";
+import { keyPages } from "./keys.ts";
+import { mailPages } from "./mail.ts";
 import { type ConsolePage, type ConsoleParts, readConsoleForm, visitPage } from "./page.ts";
 import { rolePages } from "./roles.ts";
+import { settingsPages } from "./settings.ts";
 import { setupRoutes } from "./setup.ts";
 import { adminOrAsk, redirect, signInRoutes } from "./sign-in.ts";
 
 /** What the console can do. The order decides which of two addresses that both fit is meant: `/new` stands before `/:id`. */
-export const CONSOLE_PAGES: readonly ConsolePage[] = [...rolePages];
+export const CONSOLE_PAGES: readonly ConsolePage[] = [
+  ...rolePages,
+  ...failurePages,
+  ...mailPages,
+  ...keyPages,
+  ...settingsPages,
+];
 
 export function consoleRoutes(parts: ConsoleParts): Middleware {
   const router = new Router();

@@ -25,7 +25,11 @@ const table = {
       { text: "notes", isCode: true },
       badges[0],
     ],
-    [{ text: "owner", href: "/admin/roles/owner", isCode: true }, { text: "plain" }, badges[4]],
+    [
+      { text: "owner", href: "/admin/roles/owner", isCode: true },
+      { text: "plain" },
+      { ...badges[4], act: { label: "Again", href: "/admin/mail/x/retry" } },
+    ],
   ],
 };
 const empty = { title: "Nothing yet", lead: "Make one.", action: { label: "Make one", href: "/admin/roles/new" } };
@@ -62,6 +66,11 @@ const acts = [
 export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ["console/list", { ...console, ...list }],
   ["console/list", { ...console, ...list, table: { head: [], rows: [] } }],
+  ["console/list", { ...console, ...list, find: { name: "id", label: "Id", submit: "Find" } }],
+  [
+    "console/list",
+    { ...console, ...list, find: { name: "id", label: "Id", submit: "Find", value: "x", error: "There is none." } },
+  ],
   [
     "console/list",
     { ...console, ...list, filters, isFiltered: true, pages: { shown: 2, next: "/admin?cursor=x", first: "/admin" } },
