@@ -157,7 +157,6 @@ export function signingTable(body: Thing, visit: Visit, { mayRevoke }: { readonl
   const rotation = body["rotation"] as readonly Thing[];
   const head = [
     texts.t("console.keys.key"),
-    texts.t("console.keys.algorithm"),
     texts.t("console.keys.since"),
     texts.t("console.keys.state"),
     texts.t("console.keys.next"),
@@ -171,8 +170,7 @@ export function signingTable(body: Thing, visit: Visit, { mayRevoke }: { readonl
         ? { text: "–" }
         : { text: texts.t("console.keys.revoke"), href: `${KEYS}/${encodeURIComponent(textOf(key, "kid"))}/revoke` };
     return [
-      { text: textOf(key, "kid"), isCode: true },
-      { text: textOf(key, "algorithm") },
+      { text: textOf(key, "algorithm"), small: textOf(key, "kid") },
       { text: moment(visit, key["activated_at"] ?? key["created_at"]) },
       { text: word === "" ? textOf(key, "state") : texts.t(word), badge },
       { text: at === "" || next === "" ? "–" : texts.t(next, { at }) },

@@ -2,9 +2,11 @@
 import Router from "@koa/router";
 import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
+import { auditPages } from "./audit.ts";
 import { failurePages } from "./failures.ts";
 import { keyPages } from "./keys.ts";
 import { mailPages } from "./mail.ts";
+import { overviewPage } from "./overview.ts";
 import { type ConsolePage, type ConsoleParts, readConsoleForm, visitPage } from "./page.ts";
 import { rolePages } from "./roles.ts";
 import { settingsPages } from "./settings.ts";
@@ -13,7 +15,9 @@ import { adminOrAsk, redirect, signInRoutes } from "./sign-in.ts";
 
 /** What the console can do. The order decides which of two addresses that both fit is meant: `/new` stands before `/:id`. */
 export const CONSOLE_PAGES: readonly ConsolePage[] = [
+  overviewPage,
   ...rolePages,
+  ...auditPages,
   ...failurePages,
   ...mailPages,
   ...keyPages,

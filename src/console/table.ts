@@ -98,10 +98,14 @@ export function listPage(row: ListRow): ConsolePage {
 }
 
 /** This page with these parameters; the ones without a value are left out. */
-export function address(visit: Visit, query: Readonly<Record<string, string | undefined>>): string {
+export function address(
+  visit: Visit,
+  query: Readonly<Record<string, string | undefined>>,
+  path: string = visit.ctx.path,
+): string {
   const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
   const text = new URLSearchParams(given).toString();
-  return text === "" ? visit.ctx.path : `${visit.ctx.path}?${text}`;
+  return text === "" ? path : `${path}?${text}`;
 }
 
 /** A moment off the wire as a reader wants it; empty for none. */

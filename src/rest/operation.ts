@@ -50,7 +50,7 @@ export interface Result {
 
 export const TAGS = ["clients", "apis", "roles", "users", "sessions", "grants", "consents", "keys", "mail"] as const;
 /** What is only read, by whoever may read the audit trail. */
-type Watched = "audit" | "failures" | "activity";
+type Watched = "audit" | "failures" | "activity" | "findings";
 export type Tag = (typeof TAGS)[number] | Watched | "settings";
 
 /** A scope of Signet's own API (migration 007). */

@@ -524,7 +524,8 @@ test("the document lists every operation, and every answer has the shape that it
   await walkPerson();
   for (const id of ["listKeys", "rotateKeys", "listMails", "retryMails", "listAuditEvents", "getSettings"])
     await walk(id);
-  for (const id of ["exportAudit", "verifyAudit", "countFailures", "listActivity", "getActivity"]) await walk(id);
+  for (const id of ["exportAudit", "verifyAudit", "countFailures", "listFindings", "listActivity", "getActivity"])
+    await walk(id);
   const refused = await client().get("/authorize?client_id=nobody-knows-it");
   ids["failure_id"] = String(refused.headers["x-request-id"]);
   await service.failures.flush();
