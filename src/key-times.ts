@@ -51,6 +51,11 @@ export function announceSecondsMin(times: KeyTimes): number {
   return 2 * times.cacheSeconds + times.stalenessSeconds + times.skewSeconds;
 }
 
+/** How long a resource server may go on with a key that was revoked: a copy that could not be fetched again serves once more its time. */
+export function believedSeconds(times: KeyTimes): number {
+  return 2 * times.cacheSeconds + times.stalenessSeconds;
+}
+
 /** Every instance has to know a random key before one of them makes something with it. */
 export function secretAnnounceSeconds(times: KeyTimes): number {
   return times.stalenessSeconds + times.skewSeconds;

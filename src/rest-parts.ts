@@ -1,11 +1,16 @@
 /** Rest parts: every room's operations in the order of the reference, and who may call them; what spans rooms is put together here. */
 import type { Context } from "koa";
+import { activityOperations } from "./activity/rest.ts";
 import { apiOperations } from "./apis/rest.ts";
 import { auditOperations } from "./audit/rest.ts";
-import { presentEntry } from "./audit/trail.ts";
 import { clientOperations } from "./clients/rest.ts";
 import { consentOperations } from "./consents/rest.ts";
 import { AppError } from "./errors.ts";
+import { failureOperations } from "./failures/rest.ts";
+import { createFindings, type Findings } from "./findings/finding.ts";
+import { findingOperations } from "./findings/rest.ts";
+import { SIGNING_ALGORITHMS } from "./keys/key.ts";
+import { nextRotationAt } from "./keys/plan.ts";
 import { keyOperations } from "./keys/rest.ts";
 import { addressSubject } from "./limits/address.ts";
 import { MAIL_TO_ADDRESS, REST_REFUSED } from "./limits/rules.ts";
@@ -64,9 +69,28 @@ export function operationsOf(service: Service): readonly Operation[] {
     ...consentOperations({ consents, checkHolder, revokeApp }),
     ...keyOperations({ keys, times: config.keyTimes }),
     ...mailOperations({ mails }),
-    ...auditOperations({ list: service.trail.list, present: presentEntry }),
+    ...auditOperations({ trail: service.trail }),
+    ...failureOperations({ failures: service.failures }),
+    ...activityOperations({ activity: service.activity }),
+    ...findingOperations({
+      findings: findingsOf(service),
+      words: (language) => service.catalogues.choose({ account: language }),
+    }),
     ...settingsOperations({ config }),
   ];
+}
+
+function findingsOf({ db, config, keys, transport }: Service): Findings {
+  return createFindings({
+    db,
+    isProduction: config.isProduction,
+    isMailOff: transport.kind === "none",
+    async nextRotations() {
+      const { signing } = await keys.list();
+      const { keyTimes: times } = config;
+      return SIGNING_ALGORITHMS.map((algorithm) => ({ algorithm, at: nextRotationAt(signing, algorithm, times) }));
+    },
+  });
 }
 
 /** The token says what was given when it was made, the roles what is given now: both must. So whoever loses a role loses it at once here. */

@@ -37,6 +37,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   activity: ["store"],
   failures: ["store"],
   mail: ["store", "audit", "pages"],
+  findings: ["store"],
   settings: floor,
   limits: floor,
   apis: floor,
@@ -69,7 +70,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     ...["sign-ups", "mail"],
   ],
   console: [
-    ...["http", "pages", "rest", "audit", "mail", "activity", "failures", "settings", "limits"],
+    ...["http", "pages", "rest", "audit", "mail", "activity", "failures", "findings", "settings", "limits"],
     ...nouns,
     "setup",
     "oidc",

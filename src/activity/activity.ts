@@ -27,6 +27,18 @@ export interface Series {
   /** One count a step. */
   readonly counts: Readonly<Record<ActivityKind, readonly number[]>>;
   readonly totals: Readonly<Record<ActivityKind, number>>;
+  /** Of the 24 hours before; only of "24h". */
+  readonly before: Readonly<Record<ActivityKind, number>> | undefined;
+}
+
+/** What was counted of one client in one hour. */
+export interface HourQuery {
+  readonly clientId?: string | undefined;
+  readonly from: Date;
+  /** Not included. */
+  readonly to: Date;
+  readonly after?: sql.Place | undefined;
+  readonly limit: number;
 }
 
 export interface Activity {
@@ -37,6 +49,8 @@ export interface Activity {
   /** Writes what was counted; what could not be written is kept for the next time. */
   flush(): Promise<void>;
   series(query: ActivityQuery): Promise<Series>;
+  /** The counts themselves, the oldest hour first. */
+  hours(query: HourQuery): Promise<readonly sql.Count[]>;
   /** The clients with the most of a kind, the busiest first. */
   busiest(kind: ActivityKind, query: { readonly period: Period; readonly limit: number }): Promise<readonly sql.Busy[]>;
   /** Removes what is older than the retention; returns how many rows went. */
@@ -93,6 +107,7 @@ export function createActivity({ db }: { db: Db }): Activity {
     series: (query) => series(db, query),
     busiest: (kind, { period, limit }) =>
       sql.selectBusiest(db, { kind, since: stepsOf(period)[0] ?? now(), limit: Math.min(limit, BUSIEST_MAX) }),
+    hours: async (query) => (query.clientId?.includes("\0") === true ? [] : sql.selectHours(db, query)),
     sweep: (limit) => sql.deleteOld(db, secondsAfter(now(), -RETENTION_SECONDS), limit),
   };
 }
@@ -100,7 +115,8 @@ export function createActivity({ db }: { db: Db }): Activity {
 async function series(db: Db, { clientId, period }: ActivityQuery): Promise<Series> {
   const steps = stepsOf(period);
   const [first = now()] = steps;
-  const rows = clientId?.includes("\0") === true ? [] : await sql.selectCounts(db, { clientId, since: first });
+  const since = period === "24h" ? secondsAfter(first, -86_400) : first;
+  const rows = clientId?.includes("\0") === true ? [] : await sql.selectCounts(db, { clientId, since });
   const stepMs = period === "24h" ? HOUR_MS : DAY_MS;
   const of = (kind: ActivityKind): number[] => {
     const sums = steps.map(() => 0);
@@ -112,16 +128,24 @@ async function series(db: Db, { clientId, period }: ActivityQuery): Promise<Seri
   };
   const counts = Object.fromEntries(ACTIVITIES.map((kind) => [kind, of(kind)])) as Record<ActivityKind, number[]>;
   const totals = Object.fromEntries(ACTIVITIES.map((kind) => [kind, counts[kind].reduce((sum, one) => sum + one, 0)]));
-  return { period, steps, counts, totals: totals as Record<ActivityKind, number> };
+  const earlier = (kind: ActivityKind): number =>
+    rows.reduce((sum, row) => (row.kind === kind && row.hour < first ? sum + row.count : sum), 0);
+  return {
+    ...{ period, steps, counts, totals: totals as Record<ActivityKind, number> },
+    before:
+      period === "24h"
+        ? (Object.fromEntries(ACTIVITIES.map((kind) => [kind, earlier(kind)])) as Record<ActivityKind, number>)
+        : undefined,
+  };
 }
 
 /** In the names of the wire. */
-export function presentSeries({ period, steps, counts, totals }: Series): Record<string, unknown> {
+export function presentSeries({ period, steps, counts, totals, before }: Series): Record<string, unknown> {
   const rows = steps.map((from, index) => ({
     from: from.toISOString(),
     ...Object.fromEntries(ACTIVITIES.map((kind) => [kind, counts[kind][index] ?? 0])),
   }));
-  return { period, totals, steps: rows };
+  return { period, totals, before: before ?? null, steps: rows };
 }
 
 function stepsOf(period: Period): readonly Date[] {

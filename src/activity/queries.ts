@@ -41,6 +41,34 @@ export async function selectCounts(
   );
 }
 
+/** Where a page of hours ended. */
+export interface Place {
+  readonly hour: Date;
+  readonly clientId: string;
+  readonly kind: string;
+}
+
+/** In the order of the primary key. */
+export async function selectHours(
+  db: Queries,
+  query: {
+    readonly clientId?: string | undefined;
+    readonly from: Date;
+    readonly to: Date;
+    readonly after?: Place | undefined;
+    readonly limit: number;
+  },
+): Promise<readonly Count[]> {
+  const { clientId, from, to, after, limit } = query;
+  return db.query<Row & Count>(
+    `select hour, client_id as "clientId", kind, count::float8 as count from activity
+     where hour >= $1 and hour < $2 and ($3::text is null or client_id = $3)
+       and ($4::timestamptz is null or (hour, client_id, kind) > ($4, $5, $6))
+     order by hour, client_id, kind limit $7`,
+    [from, to, clientId ?? null, after?.hour ?? null, after?.clientId ?? null, after?.kind ?? null, limit],
+  );
+}
+
 export async function selectBusiest(
   db: Queries,
   { kind, since, limit }: { kind: string; since: Date; limit: number },

@@ -1,14 +1,28 @@
 /** The trail as administrators read it: pages, exports and verification, for the command line, the REST API and the console. */
 import type { Db } from "../store/db.ts";
 import { type CheckpointRow, checkpointText, type SealKey } from "./chain.ts";
-import { selectTrail, type TrailEntry, type TrailFilter } from "./queries.ts";
-import { readCheckpoints, type Verification, verifyTrail } from "./verify.ts";
+import { selectCheckpoints, selectTrail, type TrailEntry, type TrailFilter } from "./queries.ts";
+import { type Part, type Verification, verifyPart, verifyTrail } from "./verify.ts";
 
 export type { TrailEntry, TrailFilter } from "./queries.ts";
-export type { Fault, Verification } from "./verify.ts";
+export type { Fault, Part, Verification } from "./verify.ts";
 
 export const PAGE_MAX = 500;
 const EXPORT_PAGE = 1000;
+
+type Line = Readonly<Record<string, unknown>>;
+
+/** Where a page of the export ended: behind an event, or behind a checkpoint, "" being before the first. */
+export interface ExportPlace {
+  readonly of: "event" | "checkpoint";
+  readonly id: string;
+}
+
+export interface ExportPage {
+  readonly lines: readonly Line[];
+  /** Absent: that was all. */
+  readonly next: ExportPlace | undefined;
+}
 
 export interface Trail {
   /** The newest first; `after` is the id of the last entry of the page before. */
@@ -17,7 +31,11 @@ export interface Trail {
     page: { readonly limit: number; readonly after?: string | undefined },
   ): Promise<TrailEntry[]>;
   /** One line each, the oldest first; without a filter of who and what the checkpoints follow. */
-  export(filter: TrailFilter): AsyncIterable<Readonly<Record<string, unknown>>>;
+  export(filter: TrailFilter): AsyncIterable<Line>;
+  /** A page of the export. */
+  exportPage(filter: TrailFilter, page: { readonly limit: number; readonly after?: ExportPlace }): Promise<ExportPage>;
+  /** So much as one request may read. */
+  verifyPart(part: Part): Promise<Verification>;
   /** `known`: checkpoints from a log or an export, which must still be there. */
   verify(known?: readonly string[]): Promise<Verification>;
 }
@@ -28,24 +46,48 @@ export function createTrail(options: { db: Db; keys: () => Promise<readonly Seal
     list: (filter, { limit, after }) =>
       selectTrail(db, filter, { newestFirst: true, after, limit: Math.min(Math.max(1, limit), PAGE_MAX) }),
     export: (filter) => lines(db, filter),
+    exportPage: (filter, page) => exportPage(db, filter, page),
+    verifyPart: async (part) => verifyPart(db, await keys(), part),
     verify: async (known = []) => verifyTrail(db, await keys(), known),
   };
 }
 
-async function* lines(db: Db, filter: TrailFilter): AsyncGenerator<Readonly<Record<string, unknown>>> {
-  for (let after: string | undefined; ; ) {
-    const page = await selectTrail(db, filter, { newestFirst: false, after, limit: EXPORT_PAGE });
-    for (const entry of page) yield { type: "event", ...presentEntry(entry) };
-    after = page.at(-1)?.id;
-    if (page.length < EXPORT_PAGE) break;
+async function* lines(db: Db, filter: TrailFilter): AsyncGenerator<Line> {
+  for (let after: ExportPlace | undefined; ; ) {
+    const page = await exportPage(db, filter, { limit: EXPORT_PAGE, ...(after === undefined ? {} : { after }) });
+    yield* page.lines;
+    if (page.next === undefined) return;
+    after = page.next;
   }
+}
+
+async function exportPage(
+  db: Db,
+  filter: TrailFilter,
+  { limit, after = { of: "event", id: "" } }: { readonly limit: number; readonly after?: ExportPlace },
+): Promise<ExportPage> {
   const { actor, subject, action, requestId, from, to } = filter;
-  if ([actor, subject, action, requestId].some((value) => value !== undefined)) return;
-  for await (const checkpoint of readCheckpoints(db)) {
-    const { sealedAt } = checkpoint;
-    if ((from === undefined || sealedAt >= from) && (to === undefined || sealedAt < to))
-      yield presentCheckpoint(checkpoint);
+  if (after.of === "event") {
+    const id = after.id === "" ? undefined : after.id;
+    const page = await selectTrail(db, filter, { newestFirst: false, after: id, limit });
+    const last = page.length === limit ? page.at(-1) : undefined;
+    // Of a part of the events a checkpoint says nothing.
+    const isPart = [actor, subject, action, requestId].some((value) => value !== undefined);
+    const end = isPart ? undefined : ({ of: "checkpoint", id: "" } as const);
+    return {
+      lines: page.map((entry) => ({ type: "event", ...presentEntry(entry) })),
+      next: last === undefined ? end : { of: "event", id: last.id },
+    };
   }
+  const page = await selectCheckpoints(db, BigInt(after.id === "" ? 0 : after.id), limit);
+  const last = page.length === limit ? page.at(-1) : undefined;
+  const wanted = page.filter(
+    ({ sealedAt }) => (from === undefined || sealedAt >= from) && (to === undefined || sealedAt < to),
+  );
+  return {
+    lines: wanted.map(presentCheckpoint),
+    next: last === undefined ? undefined : { of: "checkpoint", id: String(last.batch) },
+  };
 }
 
 /** In the names of the wire. */
@@ -92,5 +134,6 @@ export function presentVerification(found: Verification): Record<string, unknown
     checkpoint: found.checkpoint ?? null,
     fault_count: found.faultCount,
     faults: found.faults,
+    ...(found.nextBatch === undefined ? {} : { next_batch: String(found.nextBatch) }),
   };
 }

@@ -42,7 +42,18 @@ export interface Verification {
   readonly checkpoint: string | undefined;
   readonly faults: readonly Fault[];
   readonly faultCount: number;
+  /** Of a part: the batch after which the next part begins; absent when the end of the trail was reached. */
+  readonly nextBatch?: bigint;
 }
+
+/** Part of the trail: after a batch, whose checkpoint is believed if its HMAC holds, or the newest batches alone. */
+export type Part = { readonly afterBatch: bigint } | "newest";
+
+/** One part is read in well under a second. */
+const PART_ROWS = 20_000;
+const PART_BATCHES = 4000;
+/** The newest batches, so that a page can say of each visit that they hold. */
+const NEWEST_BATCHES = 20n;
 
 /** `known` are checkpoints from a log or an export: each must still be there. */
 export async function verifyTrail(
@@ -59,6 +70,15 @@ export async function verifyTrail(
   );
 }
 
+/** So much of the trail as one request may read; the parts of a whole trail together say what verifyTrail says, known checkpoints apart. */
+export async function verifyPart(db: Db, keys: readonly SealKey[], part: Part): Promise<Verification> {
+  return db.transaction(async (tx) => {
+    await sql.readOneMoment(tx);
+    const newest = part === "newest" ? ((await sql.selectHead(tx))?.batch ?? 0n) - NEWEST_BATCHES : part.afterBatch;
+    return verifySnapshot(tx, keys, [], newest > 0n ? newest : 0n);
+  });
+}
+
 interface Walk {
   readonly keys: readonly SealKey[];
   readonly faults: Fault[];
@@ -68,14 +88,25 @@ interface Walk {
   links: readonly string[];
 }
 
-async function verifySnapshot(tx: Queries, keys: readonly SealKey[], known: readonly string[]): Promise<Verification> {
+/** Without `afterBatch` the whole trail. */
+async function verifySnapshot(
+  tx: Queries,
+  keys: readonly SealKey[],
+  known: readonly string[],
+  afterBatch?: bigint,
+): Promise<Verification> {
   const walk: Walk = { keys, faults: [], faultCount: 0, events: 0, links: [BEGINNING] };
-  const rows = readRows(tx);
   const missing = new Set(known);
   let [batches, removedBatches] = [0, 0];
-  let last: CheckpointRow | undefined;
+  let last = afterBatch === undefined || afterBatch === 0n ? undefined : await beginAfter(walk, tx, afterBatch);
+  const rows = readRows(tx, last?.lastSeq ?? 0n);
   let row = await rows.next();
-  for await (const checkpoint of readCheckpoints(tx)) {
+  let nextBatch: bigint | undefined;
+  for await (const checkpoint of readCheckpoints(tx, last?.batch ?? 0n)) {
+    if (afterBatch !== undefined && (walk.events >= PART_ROWS || batches >= PART_BATCHES)) {
+      nextBatch = last?.batch;
+      break;
+    }
     checkCheckpoint(walk, checkpoint, last);
     missing.delete(checkpointText(checkpoint));
     batches += 1;
@@ -93,10 +124,11 @@ async function verifySnapshot(tx: Queries, keys: readonly SealKey[], known: read
     closeBatch(walk, checkpoint, expected);
     last = checkpoint;
   }
-  const head = await sql.selectHead(tx);
-  checkHead(walk, head, last);
-  for (; row.done !== true; row = await rows.next())
-    say(walk, "added", row.value.seq, "is numbered, but no checkpoint holds it");
+  if (nextBatch === undefined) {
+    checkHead(walk, await sql.selectHead(tx), last);
+    for (; row.done !== true; row = await rows.next())
+      say(walk, "added", row.value.seq, "is numbered, but no checkpoint holds it");
+  }
   for (const text of missing)
     fault(walk, { kind: "cut", words: `The checkpoint ${text} was sealed once and is not here.` });
   const unsealed = await sql.countUnsealed(tx);
@@ -109,7 +141,21 @@ async function verifySnapshot(tx: Queries, keys: readonly SealKey[], known: read
     checkpoint: last === undefined ? undefined : checkpointText(last),
     faults: walk.faults,
     faultCount: walk.faultCount,
+    ...(nextBatch === undefined ? {} : { nextBatch }),
   };
+}
+
+/** The checkpoint that a part begins after. One that is missing or altered is a fault of this part as well as of its own. */
+async function beginAfter(walk: Walk, tx: Queries, batch: bigint): Promise<CheckpointRow | undefined> {
+  const [checkpoint] = await sql.selectCheckpoints(tx, batch - 1n, 1);
+  if (checkpoint?.batch !== batch) {
+    fault(walk, { kind: "checkpoint", words: `Checkpoint ${batch} is missing.` });
+    return undefined;
+  }
+  if (!isMade(checkpoint.mac, (key) => checkpointMac(key, checkpoint), walk.keys))
+    fault(walk, { kind: "checkpoint", seq: String(checkpoint.firstSeq), words: `Checkpoint ${batch} was altered.` });
+  walk.links = [checkpoint.rowMac];
+  return checkpoint;
 }
 
 function checkRow(walk: Walk, row: SealedRow, expected: bigint): void {
@@ -170,8 +216,8 @@ function fault(walk: Walk, found: Fault): void {
   if (walk.faults.length < FAULTS_SHOWN_MAX) walk.faults.push(found);
 }
 
-async function* readRows(tx: Queries): AsyncGenerator<SealedRow, undefined> {
-  for (let after = 0n; ; ) {
+async function* readRows(tx: Queries, begin: bigint): AsyncGenerator<SealedRow, undefined> {
+  for (let after = begin; ; ) {
     const page = await sql.selectSealed(tx, after, ROWS_PAGE);
     yield* page;
     const end = page.at(-1);
@@ -180,9 +226,9 @@ async function* readRows(tx: Queries): AsyncGenerator<SealedRow, undefined> {
   }
 }
 
-/** Every checkpoint, the oldest first. */
-export async function* readCheckpoints(queries: Queries): AsyncGenerator<CheckpointRow, undefined> {
-  for (let after = 0n; ; ) {
+/** Every checkpoint after a batch, the oldest first. */
+async function* readCheckpoints(queries: Queries, begin: bigint): AsyncGenerator<CheckpointRow, undefined> {
+  for (let after = begin; ; ) {
     const page = await sql.selectCheckpoints(queries, after, CHECKPOINTS_PAGE);
     yield* page;
     const end = page.at(-1);

@@ -7,7 +7,7 @@ import { languageLinks, languageOf } from "../pages/language.ts";
 import type { Catalogues, Texts } from "../pages/texts.ts";
 import type { Views } from "../pages/views.ts";
 import type { AdminScope, Operation } from "../rest/operation.ts";
-import { etagOf, type PerformParts, prepare } from "../rest/perform.ts";
+import { etagOf, type Performed, type PerformParts, prepare } from "../rest/perform.ts";
 import { navigationOf, type Section } from "./navigation.ts";
 import type { SetupParts } from "./setup.ts";
 import { type Admin, adminOrAsk, isFresh, redirect, type SignInParts, signInAgain } from "./sign-in.ts";
@@ -27,6 +27,8 @@ export interface ConsolePage {
   readonly section: Section;
   /** The operations that the page reads with; whoever lacks the scope of the first one does not see it. */
   readonly shows: readonly string[];
+  /** Whoever is in the console sees it; what they may not read is left out of it. */
+  readonly isForAll?: boolean;
   /** The operations that its form does. */
   readonly does?: readonly string[];
   /** Asks for the password again unless that was a few minutes ago. */
@@ -89,6 +91,8 @@ export interface Visit {
   /** Does an operation of the REST API as this administrator, with all its checks. `params` are those of the address unless given. */
   ask(id: string, asked?: Asked): Promise<Answer>;
   list(id: string, asked?: Asked): Promise<List>;
+  /** A page of an operation whose answer is JSON lines, as it is written to a file. */
+  lines(id: string, asked?: Asked): Promise<{ readonly text: string; readonly next: string | undefined }>;
   show(view: string, frame: Frame, locals?: Readonly<Record<string, unknown>>): void;
   /** To another page, which then says what was done: a key below `console.done`. */
   go(path: string, done?: string): void;
@@ -106,7 +110,7 @@ export async function visitPage(ctx: Context, page: ConsolePage, parts: ConsoleP
   if (isLate && late === undefined) return redirect(ctx, signInAgain(ctx));
   const visit = visitOf(ctx, page, parts, admin);
   const [first] = page.shows;
-  if (first !== undefined && !visit.may(operationOf(parts, first).scope))
+  if (first !== undefined && page.isForAll !== true && !visit.may(operationOf(parts, first).scope))
     throw new AppError("scope_missing", `It needs ${operationOf(parts, first).scope}.`);
   if (form === undefined) return page.show(visit);
   if (page.submit === undefined) throw new AppError("method_not_allowed");
@@ -132,6 +136,20 @@ function visitOf(ctx: Context, page: ConsolePage, parts: ConsoleParts, admin: Ad
   const params = (ctx as Context & { params?: Record<string, string> }).params ?? {};
   const allowed = new Set([...page.shows, ...(page.does ?? [])]);
   const csrf = parts.csrf.issue(formBinding(admin));
+  const perform = async (id: string, asked: Asked): Promise<Performed> => {
+    // What the table does not name cannot be done: the table is then what a reader may believe.
+    if (!allowed.has(id)) throw new Error(`${page.path} does not name the operation ${id}`);
+    const given = Object.entries(asked.query ?? {}).filter(([, value]) => value !== undefined);
+    const work = await prepare(parts.perform, operationOf(parts, id), {
+      params: asked.params ?? params,
+      query: Object.fromEntries(given),
+      body: asked.body,
+      caller: admin.caller,
+      by: admin.by,
+      ifMatch: asked.ifMatch ?? "",
+    });
+    return work();
+  };
   const visit: Visit = {
     ...{ ctx, texts, admin, params, csrf, issuer: parts.issuer },
     may: (scope) => admin.caller.scopes.has(scope),
@@ -142,24 +160,17 @@ function visitOf(ctx: Context, page: ConsolePage, parts: ConsoleParts, admin: Ad
         : undefined;
     },
     async ask(id, asked = {}) {
-      // What the table does not name cannot be done: the table is then what a reader may believe.
-      if (!allowed.has(id)) throw new Error(`${page.path} does not name the operation ${id}`);
-      const given = Object.entries(asked.query ?? {}).filter(([, value]) => value !== undefined);
-      const work = await prepare(parts.perform, operationOf(parts, id), {
-        params: asked.params ?? params,
-        query: Object.fromEntries(given),
-        body: asked.body,
-        caller: admin.caller,
-        by: admin.by,
-        ifMatch: asked.ifMatch ?? "",
-      });
-      const { body } = await work();
+      const { body } = await perform(id, asked);
       return { body: body === "" ? {} : (JSON.parse(body) as Thing), etag: etagOf(body) };
     },
     async list(id, asked) {
       const { body } = await visit.ask(id, asked);
       const next = body["next_cursor"];
       return { data: body["data"] as readonly Thing[], next: typeof next === "string" ? next : undefined };
+    },
+    async lines(id, asked = {}) {
+      const { body, nextCursor } = await perform(id, asked);
+      return { text: body, next: nextCursor };
     },
     show: (view, frame, locals = {}) => showPage(visit, parts, page, { view, frame, locals }),
     go: (path, done) => redirect(ctx, done === undefined ? path : `${path}?done=${done}`),

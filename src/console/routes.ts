@@ -4,8 +4,14 @@ import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
 import { apiScopePages } from "./api-scopes.ts";
 import { apiPages } from "./apis.ts";
+import { auditPages } from "./audit.ts";
+import { failurePages } from "./failures.ts";
+import { keyPages } from "./keys.ts";
+import { mailPages } from "./mail.ts";
+import { overviewPage } from "./overview.ts";
 import { type ConsolePage, type ConsoleParts, readConsoleForm, visitPage } from "./page.ts";
 import { rolePages } from "./roles.ts";
+import { settingsPages } from "./settings.ts";
 import { setupRoutes } from "./setup.ts";
 import { adminOrAsk, redirect, signInRoutes } from "./sign-in.ts";
 import { userAccessPages } from "./user-access.ts";
@@ -20,6 +26,13 @@ export const CONSOLE_PAGES: readonly ConsolePage[] = [
   ...userPages,
   userPage,
   ...userAccessPages,
+  overviewPage,
+  ...rolePages,
+  ...auditPages,
+  ...failurePages,
+  ...mailPages,
+  ...keyPages,
+  ...settingsPages,
 ];
 
 export function consoleRoutes(parts: ConsoleParts): Middleware {

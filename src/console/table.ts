@@ -17,6 +17,8 @@ export interface Cell {
   readonly about?: string;
   /** A short word that is not torn apart. */
   readonly isWhole?: boolean;
+  /** A button beside it that does something at once. */
+  readonly act?: { readonly label: string; readonly href: string } | undefined;
 }
 
 /** What stands in one place of a table: one value, or some beside one another. */
@@ -35,6 +37,17 @@ export interface Filter {
   readonly type?: "search" | "text" | "datetime-local";
 }
 
+type Query = Readonly<Record<string, string | undefined>>;
+
+export interface Find {
+  readonly name: string;
+  readonly label: string;
+  readonly submit: string;
+  readonly value?: string | undefined;
+  /** Why there is no such thing. */
+  readonly error?: string | undefined;
+}
+
 interface ListRow {
   readonly path: string;
   readonly section: Section;
@@ -44,6 +57,10 @@ interface ListRow {
   readonly also?: readonly string[];
   /** False: the operation answers all there is at once. */
   readonly isPaged?: boolean;
+  /** What the operation is asked, when it is not simply what stands in the filters. */
+  asked?(typed: Query, visit: Visit): Query;
+  /** A field above the filters that leads to one thing. */
+  find?(visit: Visit): Find;
   frame(visit: Visit): Frame;
   head(visit: Visit): readonly string[];
   row(thing: Thing, visit: Visit): Row;
@@ -64,11 +81,13 @@ export function listPage(row: ListRow): ConsolePage {
       }));
       const cursor = visit.parameter("cursor");
       const query = Object.fromEntries(filters.map(({ name, value }) => [name, value]));
+      const asked = row.asked?.(query, visit) ?? query;
       const { data, next } = await visit.list(operation, {
-        query: isPaged ? { ...query, cursor, limit: ROWS } : query,
+        query: isPaged ? { ...asked, cursor, limit: ROWS } : asked,
       });
       const isFiltered = filters.some(({ value }) => value !== undefined);
       visit.show("console/list", row.frame(visit), {
+        find: row.find?.(visit),
         filters: filters.map((filter) => ({
           ...filter,
           without: address(visit, { ...query, [filter.name]: undefined }),
@@ -88,10 +107,14 @@ export function listPage(row: ListRow): ConsolePage {
 }
 
 /** This page with these parameters; the ones without a value are left out. */
-export function address(visit: Visit, query: Readonly<Record<string, string | undefined>>): string {
+export function address(
+  visit: Visit,
+  query: Readonly<Record<string, string | undefined>>,
+  path: string = visit.ctx.path,
+): string {
   const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
   const text = new URLSearchParams(given).toString();
-  return text === "" ? visit.ctx.path : `${visit.ctx.path}?${text}`;
+  return text === "" ? path : `${path}?${text}`;
 }
 
 /** What can be done about the thing of a row. */
@@ -102,4 +125,11 @@ export function act(text: string, href: string, about: string): Cell {
 /** A moment off the wire as a reader wants it; empty for none. */
 export function moment(visit: Visit, value: unknown): string {
   return typeof value === "string" ? visit.texts.date(new Date(value)) : "";
+}
+
+/** What a field for a moment holds, as the wire wants it; it is read as UTC. Undefined for what is none. */
+export function momentTyped(text: string | undefined): string | undefined {
+  if (text === undefined || !/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?)?$/.test(text)) return undefined;
+  const typed = new Date(text.includes("T") ? `${text}Z` : text);
+  return Number.isNaN(typed.getTime()) ? undefined : typed.toISOString();
 }

@@ -26,10 +26,19 @@ export interface ExplainedFailure extends Failure {
 
 export interface FailureQuery {
   readonly clientId?: string | undefined;
+  readonly error?: string | undefined;
+  readonly cause?: Cause | undefined;
   readonly from?: Date | undefined;
-  /** Not included: the moment of the last of the page before. */
-  readonly before?: Date | undefined;
+  /** Not included. */
+  readonly to?: Date | undefined;
+  /** The last of the page before. */
+  readonly after?: { readonly at: Date; readonly id: string } | undefined;
   readonly limit: number;
+}
+
+export interface CauseCount {
+  readonly cause: Cause;
+  readonly count: number;
 }
 
 /** One catalogue; the room of pages has them. */
@@ -45,6 +54,8 @@ export interface Failures {
   find(id: string, language?: string): Promise<ExplainedFailure | undefined>;
   /** The newest first. */
   list(query: FailureQuery, language?: string): Promise<readonly ExplainedFailure[]>;
+  /** How many are kept of each cause since a moment, the most first; of a flood a part only. */
+  causes(query: { readonly clientId?: string | undefined; readonly from: Date }): Promise<readonly CauseCount[]>;
   /** Removes what is old; returns how many went. */
   sweep(limit: number): Promise<number>;
 }
@@ -122,9 +133,13 @@ export function createFailures(options: { db: Db; log: Log; words: (language: st
       return row === undefined ? undefined : explain(toFailure(row), language);
     },
     async list(query, language) {
-      if (query.clientId?.includes("\0") === true) return [];
+      if (query.clientId?.includes("\0") === true || query.error?.includes("\0") === true) return [];
       const limit = Math.min(Math.max(1, query.limit), PAGE_MAX);
       return (await sql.selectFailures(db, { ...query, limit })).map((row) => explain(toFailure(row), language));
+    },
+    async causes({ clientId, from }) {
+      const rows = clientId?.includes("\0") === true ? [] : await sql.selectCauses(db, { clientId, from });
+      return rows.flatMap(({ cause, count }) => (isCause(cause) ? [{ cause, count }] : []));
     },
     sweep: (limit) =>
       sql.deleteOld(db, { before: secondsAfter(now(), -FAILURE_DAYS * 86_400), limit, rowsMax: ROWS_MAX }),

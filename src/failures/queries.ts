@@ -41,17 +41,34 @@ export async function selectFailure(db: Queries, id: string): Promise<FailureRow
 }
 
 export async function selectFailures(db: Queries, query: FailureQuery): Promise<FailureRow[]> {
-  const { clientId, from, before, limit } = query;
-  const parameters = [clientId, from, before].filter((value) => value !== undefined);
-  let count = 0;
-  const where = [
-    clientId === undefined ? "" : `client_id = $${++count}`,
-    from === undefined ? "" : `at >= $${++count}`,
-    before === undefined ? "" : `at < $${++count}`,
-  ].filter((text) => text !== "");
+  const { clientId, error, cause, from, to, after, limit } = query;
+  const conditions: (readonly [string, string | Date | undefined])[] = [
+    ["client_id = $", clientId],
+    ["error = $", error],
+    ["cause = $", cause],
+    ["at >= $", from],
+    ["at < $", to],
+    // The id tells those of one moment apart.
+    ["(at, id) < ($, ", after?.at],
+  ];
+  const given = conditions.flatMap(([text, value]) => (value === undefined ? [] : [{ text, value }]));
+  const where = given.map(({ text }, index) => text.replace("$", `$${index + 1}`));
+  const parameters = given.map(({ value }) => value);
+  if (after !== undefined) where.push(`${where.pop()}$${parameters.push(after.id)})`);
   return db.query<FailureRow>(
-    `select ${COLUMNS} from failures ${where.length === 0 ? "" : `where ${where.join(" and ")}`} order by at desc limit ${limit}`,
+    `select ${COLUMNS} from failures ${where.length === 0 ? "" : `where ${where.join(" and ")}`} order by at desc, id desc limit ${limit}`,
     parameters,
+  );
+}
+
+export async function selectCauses(
+  db: Queries,
+  { clientId, from }: { clientId: string | undefined; from: Date },
+): Promise<readonly { readonly cause: string; readonly count: number }[]> {
+  return db.query<Row & { cause: string; count: number }>(
+    `select cause, count(*)::int as count from failures where at >= $1 ${clientId === undefined ? "" : "and client_id = $2"}
+     group by cause order by 2 desc, 1`,
+    clientId === undefined ? [from] : [from, clientId],
   );
 }
 

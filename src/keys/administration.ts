@@ -3,7 +3,7 @@ import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Actor } from "../audit/event.ts";
 import { secondsAfter } from "../clock.ts";
 import { AppError } from "../errors.ts";
-import { announceSecondsMin } from "../key-times.ts";
+import { announceSecondsMin, believedSeconds } from "../key-times.ts";
 import type { Queries } from "../store/db.ts";
 import type { Vault } from "../vault.ts";
 import type { ImportedKey } from "./import.ts";
@@ -174,8 +174,7 @@ function consequences(
 ): Revoked {
   const { key, at, successor, successorSince } = of;
   const { cacheSeconds, stalenessSeconds } = times;
-  // A copy that could not be fetched again serves once more its time (stale-if-error).
-  const copies = secondsAfter(at, 2 * cacheSeconds + stalenessSeconds);
+  const copies = secondsAfter(at, believedSeconds(times));
   const isKnown = successorSince !== undefined && secondsAfter(successorSince, announceSecondsMin(times)) <= at;
   return {
     kid: key.kid,

@@ -1,5 +1,5 @@
 /** How keys are shown to administrators, on the command line and through the API: what each does until when, never a private part. */
-import type { KeyTimes } from "../key-times.ts";
+import { believedSeconds, type KeyTimes } from "../key-times.ts";
 import type { Revoked, Successor } from "./administration.ts";
 import { SIGNING_ALGORITHMS } from "./key.ts";
 import { nextRotationAt, removesAt, unpublishesAt } from "./plan.ts";
@@ -7,6 +7,7 @@ import type { KeyRows, SigningKeyRow } from "./queries.ts";
 
 export function presentKeys({ signing, secrets }: KeyRows, times: KeyTimes) {
   return {
+    believed_seconds: believedSeconds(times),
     signing_keys: signing.map((key) => presentKey(key, times)),
     rotation: SIGNING_ALGORITHMS.map((algorithm) => ({
       algorithm,

@@ -30,6 +30,7 @@ const randomKeySchema = z.object({
   retired_at: time.optional(),
 });
 const keysSchema = z.object({
+  believed_seconds: z.int().describe("So long a resource server's copy of the JWKS may hold a key that was revoked."),
   signing_keys: z.array(signingKeySchema),
   rotation: z.array(z.object({ algorithm: z.string(), next_rotation_at: time.optional() })),
   random_keys: z.array(randomKeySchema),
@@ -64,7 +65,12 @@ export function keyOperations(parts: { readonly keys: Keys; readonly times: KeyT
       ...{ id: "rotateKeys", method: "POST", path: "/keys/rotate", tag: "keys", scope: "keys:write" },
       summary: "Announce the next signing keys now; they sign when every resource server can know them",
       body: z.strictObject({
-        algorithms: z.array(z.enum(SIGNING_ALGORITHMS)).max(10).describe("All unless given.").optional(),
+        algorithms: z
+          .array(z.enum(SIGNING_ALGORITHMS))
+          .min(1, "names none")
+          .max(10)
+          .describe("All unless given.")
+          .optional(),
       }),
       isBodyOptional: true,
       answer: z.object({ data: z.array(successorSchema) }),

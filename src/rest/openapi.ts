@@ -25,6 +25,8 @@ export interface OpenApiOperation {
   readonly responses: Readonly<Record<string, Json>>;
 }
 
+/** JSON lines: one JSON text a line. */
+export const LINES_TYPE = "application/jsonl";
 const PROBLEM = { $ref: "#/components/responses/Problem" };
 const INTRODUCTION = `Signet's administration. Every call carries an access token of this server for the resource \`urn:signet:admin\` as \`Authorization: Bearer …\`; each operation names the scope that it needs. People have scopes by their roles, services by the roles of their client.
 
@@ -98,6 +100,7 @@ function describe(operation: Operation, query: z.ZodObject): OpenApiOperation {
 function success(operation: Operation): Readonly<Record<string, Json>> {
   const { answer, isList, isVersioned } = operation;
   if (answer === undefined) return { [operation.status ?? 204]: { description: "Done." } };
+  if (operation.isLines === true) return { 200: linesAnswer(answer) };
   const shape = isList === true ? z.object({ data: z.array(answer), next_cursor: z.string().nullable() }) : answer;
   const etag = { ETag: { description: "The version, for If-Match.", schema: { type: "string" } } };
   return {
@@ -107,6 +110,13 @@ function success(operation: Operation): Readonly<Record<string, Json>> {
       content: { "application/json": { schema: schemaOf(shape, "output") } },
     },
   };
+}
+
+/** OpenAPI 3.1 has no word for the shape of one line; it stands as a description of the text. */
+function linesAnswer(answer: z.ZodType): Json {
+  const link = { description: 'The next page (rel="next"); absent on the last one.', schema: { type: "string" } };
+  const schema = { type: "string", contentMediaType: LINES_TYPE, contentSchema: schemaOf(answer, "output") };
+  return { description: "One JSON object a line.", headers: { Link: link }, content: { [LINES_TYPE]: { schema } } };
 }
 
 function pathParameters({ path }: Operation): readonly Json[] {

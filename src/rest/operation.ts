@@ -49,10 +49,12 @@ export interface Result {
 }
 
 export const TAGS = ["clients", "apis", "roles", "users", "sessions", "grants", "consents", "keys", "mail"] as const;
-export type Tag = (typeof TAGS)[number] | "audit" | "settings";
+/** What is only read, by whoever may read the audit trail. */
+type Watched = "audit" | "failures" | "activity" | "findings";
+export type Tag = (typeof TAGS)[number] | Watched | "settings";
 
 /** A scope of Signet's own API (migration 007). */
-export type AdminScope = `${Exclude<Tag, "audit">}:${"read" | "write"}` | "audit:read";
+export type AdminScope = `${Exclude<Tag, Watched>}:${"read" | "write"}` | "audit:read";
 
 export interface Operation {
   /** Names it in the OpenAPI document and in generated clients. */
@@ -75,6 +77,8 @@ export interface Operation {
   readonly answer?: z.ZodType;
   /** The answer is a page: `{ data, next_cursor }`. */
   readonly isList?: boolean;
+  /** Of a list: the answer is JSON lines instead, one thing a line, and the header Link leads to the next page. */
+  readonly isLines?: boolean;
   /** The answer has an ETag, and a change takes If-Match. */
   readonly isVersioned?: boolean;
   /** Whose rights a change reaches: the caller must hold all that they hold of Signet's own API. */

@@ -9,6 +9,8 @@ import { checkShape } from "./problem.ts";
 
 export const PAGE_DEFAULT = 50;
 export const PAGE_MAX = 200;
+/** A page of lines is written to a file, not looked at. */
+export const LINES_MAX = 1000;
 const CURSOR_CHARS_MAX = 2000;
 const ETAG_CHARS_MAX = 1000;
 
@@ -34,22 +36,30 @@ export interface Performed {
   readonly status: number;
   /** JSON; empty when there is nothing to say. */
   readonly body: string;
+  /** Of JSON lines, when there are more. */
+  readonly nextCursor?: string;
 }
 
 /** What every list takes. A number that is none is refused by its shape, not read as another one. */
-const pageShape = {
-  limit: z
-    .string()
-    .regex(/^[1-9]\d{0,2}$/, `is not a whole number from 1 to ${PAGE_MAX}`)
-    .refine((text) => Number(text) <= PAGE_MAX, `is more than ${PAGE_MAX}`)
-    .describe(`How many at most, 1 to ${PAGE_MAX}; ${PAGE_DEFAULT} unless given.`)
-    .optional(),
-  cursor: z.string().max(CURSOR_CHARS_MAX).describe("The next_cursor of the page before.").optional(),
-};
+const pageShape = pageShapeOf(PAGE_MAX, PAGE_DEFAULT);
+const linesShape = pageShapeOf(LINES_MAX, LINES_MAX);
+
+function pageShapeOf(max: number, usual: number) {
+  return {
+    limit: z
+      .string()
+      .regex(/^[1-9]\d{0,3}$/, `is not a whole number from 1 to ${max}`)
+      .refine((text) => Number(text) <= max, `is more than ${max}`)
+      .describe(`How many at most, 1 to ${max}; ${usual} unless given.`)
+      .optional(),
+    cursor: z.string().max(CURSOR_CHARS_MAX).describe("The next_cursor of the page before.").optional(),
+  };
+}
 
 /** The shape of an operation's query, what every list takes included. */
-export function queryOf({ query, isList }: Operation): z.ZodObject {
-  return z.strictObject({ ...query?.shape, ...(isList === true ? pageShape : {}) });
+export function queryOf({ query, isList, isLines }: Operation): z.ZodObject {
+  const page = isLines === true ? linesShape : pageShape;
+  return z.strictObject({ ...query?.shape, ...(isList === true ? page : {}) });
 }
 
 /**
@@ -71,7 +81,7 @@ export async function prepare(
   const call: Call = {
     ...{ params, query, body, caller, by },
     page: {
-      limit: Number(query["limit"] ?? PAGE_DEFAULT),
+      limit: Number(query["limit"] ?? (operation.isLines === true ? LINES_MAX : PAGE_DEFAULT)),
       after: query["cursor"] === undefined ? undefined : parts.cursors.read(list, query["cursor"]),
     },
     checkVersion: (present) => versionCheck(ifMatch, present),
@@ -80,6 +90,10 @@ export async function prepare(
   return async () => {
     const { body: result, next } = await operation.run(call);
     const nextCursor = next === undefined ? null : parts.cursors.issue(list, next);
+    if (operation.isLines === true) {
+      const lines = (result as readonly unknown[]).map((line) => `${JSON.stringify(line)}\n`);
+      return { status: 200, body: lines.join(""), ...(nextCursor === null ? {} : { nextCursor }) };
+    }
     const shown = operation.isList === true ? { data: result, next_cursor: nextCursor } : result;
     const text = shown === undefined ? "" : JSON.stringify(shown);
     return { status: operation.status ?? (text === "" ? 204 : 200), body: text };

@@ -7,9 +7,9 @@ import type { Log } from "../log.ts";
 import { callerOf, type GateParts, nameScope } from "./gate.ts";
 import type { IdempotentRequests } from "./idempotency.ts";
 import { readJson } from "./json.ts";
-import { openApiOf } from "./openapi.ts";
+import { LINES_TYPE, openApiOf } from "./openapi.ts";
 import type { Caller, Operation } from "./operation.ts";
-import { etagOf, type PerformParts, prepare, queryOf } from "./perform.ts";
+import { etagOf, type Performed, type PerformParts, prepare, queryOf } from "./perform.ts";
 import { answerProblem } from "./problem.ts";
 
 export const BASE = "/api/v1";
@@ -73,7 +73,11 @@ async function serve(ctx: Context, parts: RestParts, of: Found & { readonly call
   send(ctx, operation, answered);
 }
 
-function send(ctx: Context, operation: Operation, { status, body }: { status: number; body: string }): void {
+function send(ctx: Context, operation: Operation, { status, body, nextCursor }: Performed): void {
+  if (operation.isLines === true) {
+    sendLines(ctx, body, nextCursor);
+    return;
+  }
   ctx.status = status;
   if (body === "") return;
   if (operation.isVersioned === true) {
@@ -85,6 +89,18 @@ function send(ctx: Context, operation: Operation, { status, body }: { status: nu
   }
   ctx.body = body;
   ctx.type = "application/json";
+}
+
+/** The next page is the same address with another cursor (RFC 8288). */
+function sendLines(ctx: Context, body: string, nextCursor: string | undefined): void {
+  const query = new URLSearchParams(ctx.querystring);
+  if (nextCursor !== undefined) {
+    query.set("cursor", nextCursor);
+    ctx.set("Link", `<${ctx.path}?${query}>; rel="next"`);
+  }
+  ctx.status = 200;
+  ctx.body = body;
+  ctx.type = LINES_TYPE;
 }
 
 function find(ctx: Context, routes: readonly Route[]): Found {

@@ -43,6 +43,12 @@ function isProblem(answer: Answer, status: number, code?: string): void {
   if (code !== undefined) assert.equal(problem["code"], code, answer.text);
 }
 
+function linesOf(answer: Answer): readonly Readonly<Record<string, unknown>>[] {
+  const lines = answer.text.split("\n");
+  assert.equal(lines.pop(), "", "the last line ends");
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 function fieldsOf(answer: Answer): readonly string[] {
   return ((answer.json()["errors"] ?? []) as { field: string }[]).map(({ field }) => field);
 }
@@ -474,11 +480,15 @@ test("the document lists every operation, and every answer has the shape that it
     assert.equal(answer.status, status, `${id} ${path}: ${answer.text}`);
     walked.add(id);
     if (operation.answer === undefined) return {};
-    const shown = operation.isList === true ? (answer.json()["data"] as unknown[]) : [answer.json()];
+    const isLines = operation.isLines === true;
+    assert.match(String(answer.headers["content-type"]), isLines ? /^application\/jsonl/ : /^application\/json/, id);
+    const lines = isLines ? linesOf(answer) : undefined;
+    const shown = lines ?? (operation.isList === true ? (answer.json()["data"] as unknown[]) : [answer.json()]);
     for (const one of shown) {
       const parsed = operation.answer.safeParse(one);
       assert.ok(parsed.success, `${id}: ${parsed.error?.message} ${JSON.stringify(one)}`);
     }
+    if (isLines) return {};
     return answer.json();
   };
   ids["client_id"] = String((await walk("createClient", WEB))["client_id"]);
@@ -514,6 +524,13 @@ test("the document lists every operation, and every answer has the shape that it
   await walkPerson();
   for (const id of ["listKeys", "rotateKeys", "listMails", "retryMails", "listAuditEvents", "getSettings"])
     await walk(id);
+  for (const id of ["exportAudit", "verifyAudit", "countFailures", "listFindings", "listActivity", "getActivity"])
+    await walk(id);
+  const refused = await client().get("/authorize?client_id=nobody-knows-it");
+  ids["failure_id"] = String(refused.headers["x-request-id"]);
+  await service.failures.flush();
+  assert.ok(((await walk("listFailures"))["data"] as unknown[]).length > 0, "there is a failure");
+  assert.equal((await walk("getFailure"))["cause"], "client_unknown");
   const { signing } = await service.keys.list();
   ids["kid"] = signing.find(({ state }) => state === "announced")?.kid ?? "";
   await walk("revokeKey");
@@ -573,6 +590,129 @@ test("what was done stands in the trail once, with who, from where and the reque
     assert.ok((await call(tokens.auditor, "GET", `/audit?${query}`)).text.includes(id), query);
   assert.ok(!(await call(tokens.auditor, "GET", "/audit?to=2001-01-01T00:00:00Z")).text.includes(id), "long ago");
   assert.equal((await call(tokens.auditor, "GET", "/audit?from=yesterday")).status, 400);
+});
+
+test("the trail is exported page by page, its checkpoints behind its events, and verified in parts that find what was altered", async () => {
+  const { call, tokens, service } = await ground();
+  await service.sealer.seal(service.keyring.current().secrets.audit);
+  const first = await call(tokens.auditor, "GET", "/audit/export?limit=7");
+  const lines = [...linesOf(first)];
+  assert.equal(lines.length, 7);
+  let link = /^<\/api\/v1(\/[^>]+)>; rel="next"$/.exec(String(first.headers["link"]))?.[1];
+  const forged = await call(
+    tokens.auditor,
+    "GET",
+    String(link).replace(/.$/, (last) => (last === "A" ? "B" : "A")),
+  );
+  isProblem(forged, 400, "cursor_invalid");
+  link = link?.replace("limit=7", "limit=1000");
+  for (let pages = 0; link !== undefined; pages += 1) {
+    assert.ok(pages < 20, "it ends");
+    const page = await call(tokens.auditor, "GET", link);
+    assert.equal(page.status, 200, page.text);
+    lines.push(...linesOf(page));
+    link = /^<\/api\/v1(\/[^>]+)>/.exec(String(page.headers["link"] ?? ""))?.[1];
+  }
+  const kinds = lines.map(({ type }) => String(type));
+  assert.equal(kinds.join(" "), [...kinds].sort().reverse().join(" "), "events, then checkpoints");
+  const ids = lines.filter(({ type }) => type === "event").map(({ id }) => Number(id));
+  assert.deepEqual(
+    ids,
+    [...new Set(ids)].sort((a, b) => a - b),
+    "each once, in order",
+  );
+  const [count] = await service.db.query<{ events: number; checkpoints: number }>(
+    "select (select count(*)::int from audit_events) as events, (select count(*)::int from audit_checkpoints) as checkpoints",
+  );
+  assert.ok(ids.length >= Number(count?.events) - 1 && ids.length > 20, `${ids.length} of ${count?.events}`);
+  assert.equal(lines.length - ids.length, count?.checkpoints);
+  for (const query of ["limit=1001", "limit=0", "cursor=x", "from=yesterday"])
+    isProblem(await call(tokens.auditor, "GET", `/audit/export?${query}`), 400);
+  const part = linesOf(await call(tokens.auditor, "GET", "/audit/export?action=client.created"));
+  assert.ok(part.length > 0 && part.every(({ action }) => action === "client.created"), "the filter holds");
+
+  const verified = async (query: string) => (await call(tokens.auditor, "GET", `/audit/verification${query}`)).json();
+  const whole = await verified("");
+  assert.deepEqual([whole["intact"], whole["next_batch"]], [true, undefined]);
+  assert.equal((await verified("?newest=yes"))["intact"], true);
+  const later = await verified("?after_batch=1");
+  assert.deepEqual([later["intact"], later["batches"]], [true, Number(whole["batches"]) - 1]);
+  assert.equal((await verified("?after_batch=999999"))["intact"], false, "there is no such checkpoint");
+  isProblem(await call(tokens.auditor, "GET", "/audit/verification?after_batch=-1"), 400, "request_invalid");
+  // Somebody with the rights of the tables' owner.
+  const tamper = (text: string) =>
+    service.db.transaction(async (tx) => {
+      await tx.query("alter table audit_events disable trigger all");
+      await tx.query(text);
+      await tx.query("alter table audit_events enable trigger all");
+    });
+  await tamper("update audit_events set actor_id = 'x' || coalesce(actor_id, '') where seq = 3");
+  const broken = await verified("");
+  assert.equal(broken["intact"], false);
+  assert.match(JSON.stringify(broken["faults"]), /Event 3 .* is not what was sealed/);
+  assert.equal((await verified("?after_batch=1"))["intact"], true, "the other parts hold");
+  await tamper("update audit_events set actor_id = nullif(substr(actor_id, 2), '') where seq = 3");
+  assert.equal((await verified(""))["intact"], true);
+});
+
+test("failures are found by client, cause, code and time, page by page, in the reader's language, and activity by client and hour", async () => {
+  const { call, tokens, service, client, web } = await ground();
+  for (const [index, id] of [web.id, web.id, "unknown-here", web.id].entries())
+    await client().get(
+      `/authorize?client_id=${id}&redirect_uri=https://wrong.example/callback&state=secret-state-${index}`,
+    );
+  await service.failures.flush();
+  await service.activity.flush();
+  const list = async (query: string) => {
+    const answer = await call(tokens.auditor, "GET", `/failures?${query}`);
+    assert.equal(answer.status, 200, `${query}: ${answer.text}`);
+    return answer.json() as {
+      data: { id: string; cause: string; client_id: string; why: string }[];
+      next_cursor: string;
+    };
+  };
+  const mine = await list(`client_id=${web.id}&cause=redirect_host`);
+  assert.equal(mine.data.length, 3);
+  assert.ok(
+    mine.data.every((one) => one.client_id === web.id && one.why.includes("https://wrong.example/callback")),
+    "quoted",
+  );
+  const seen = new Set<string>();
+  for (let cursor = ""; ; ) {
+    const page = await list(`client_id=${web.id}&cause=redirect_host&limit=1${cursor}`);
+    for (const { id } of page.data) seen.add(id);
+    if (page.next_cursor === null) break;
+    cursor = `&cursor=${page.next_cursor}`;
+  }
+  assert.equal(seen.size, 3, "each once");
+  assert.equal(
+    (await list("client_id=")).data.every((one) => one.client_id === null),
+    true,
+  );
+  assert.equal((await list("to=2001-01-01T00:00:00Z")).data.length, 0);
+  assert.equal((await list("error=invalid_client&cause=redirect_host")).data.length, 0);
+  assert.match((await list(`client_id=${web.id}&cause=redirect_host&language=de`)).data[0]?.why ?? "", /registriert/);
+  for (const query of ["cause=nonsense", "language=<script>", "from=now", "client=x"])
+    isProblem(await call(tokens.auditor, "GET", `/failures?${query}`), 400, "request_invalid");
+  const causes = (await call(tokens.auditor, "GET", `/failure-causes?client_id=${web.id}`)).json();
+  assert.ok(JSON.stringify(causes).includes('{"cause":"redirect_host","count":3}'), JSON.stringify(causes));
+  const hours = (await call(tokens.auditor, "GET", `/activity?client_id=${web.id}`)).json()["data"] as {
+    client_id: string;
+    kind: string;
+    count: number;
+  }[];
+  assert.ok(
+    hours.some(({ kind, count }) => kind === "failure" && count >= 3),
+    JSON.stringify(hours),
+  );
+  assert.ok(
+    hours.every((one) => one.client_id === web.id),
+    "of this client alone",
+  );
+  const series = (await call(tokens.auditor, "GET", `/activity/series?client_id=${web.id}`)).json();
+  const sum = hours.reduce((total, one) => (one.kind === "failure" ? total + one.count : total), 0);
+  assert.equal((series["totals"] as { failure: number }).failure, sum);
+  assert.ok(!(await call(tokens.auditor, "GET", "/failures")).text.includes("secret-state"), "no state is kept");
 });
 
 test("whoever is on the host brings an owner back in, by a link that works once and a role that counts at once", async () => {

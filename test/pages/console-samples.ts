@@ -1,5 +1,7 @@
 /** Samples of the console's views, each in every state that changes what it shows. */
 
+import { bars, lineChart } from "../../src/console/chart.ts";
+
 type Locals = Readonly<Record<string, unknown>>;
 
 const frame = {
@@ -31,6 +33,11 @@ const table = {
       { text: "Maya", href: "/admin/users/1", avatar: "Maya Lindqvist" },
       badges,
       { text: "End it", href: "/admin/users/1/end", about: "Firefox", isWhole: true },
+    ],
+    [
+      { text: "owner", href: "/admin/roles/owner", isCode: true },
+      { text: "plain" },
+      { ...badges[4], act: { label: "Again", href: "/admin/mail/x/retry" } },
     ],
   ],
 };
@@ -69,6 +76,11 @@ const acts = [
 export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ["console/list", { ...console, ...list }],
   ["console/list", { ...console, ...list, table: { head: [], rows: [] } }],
+  ["console/list", { ...console, ...list, find: { name: "id", label: "Id", submit: "Find" } }],
+  [
+    "console/list",
+    { ...console, ...list, find: { name: "id", label: "Id", submit: "Find", value: "x", error: "There is none." } },
+  ],
   [
     "console/list",
     { ...console, ...list, filters, isFiltered: true, pages: { shown: 2, next: "/admin?cursor=x", first: "/admin" } },
@@ -80,6 +92,8 @@ export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ],
   ["console/detail", { ...console, parts: [{ title: "A", badge: { kind: "good", text: "On" }, table }] }],
   ["console/detail", { ...console, parts: [{ title: "A", empty: "Nothing." }] }],
+  ...auditSamples(),
+  ...overviewSamples(),
   ["console/form", { ...console, ...form }],
   [
     "console/form",
@@ -99,3 +113,62 @@ export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ],
   ["console/confirm", { ...console, words: { ...words, typed: undefined }, fault: { text: "Not now." } }],
 ];
+
+function auditSamples(): readonly (readonly [string, Locals])[] {
+  const entry = {
+    ...{
+      time: "10:00:01",
+      action: "client.updated",
+      actor: "user 1234",
+      subject: "client notes",
+      address: "192.0.2.1",
+    },
+    facts: [fact],
+    changes: [
+      { field: "client_name", before: "A", after: "B" },
+      { field: "scope", after: "openid" },
+    ],
+  };
+  const days = [{ label: "24 November 2026", entries: [entry, { ...entry, subject: "", changes: [] }] }];
+  const proof = { isIntact: true, words: "It holds." };
+  const page = {
+    ...console,
+    filters,
+    isFiltered: false,
+    all: "/admin/audit",
+    proof,
+    exportHref: "/admin/audit/export",
+  };
+  const pages = { shown: 2, next: "/admin/audit?cursor=x" };
+  return [
+    ["console/audit", { ...page, days, pages }],
+    ["console/audit", { ...page, days: [], pages, proof: { isIntact: false, words: "It does not." } }],
+    ["console/audit", { ...page, days: [], pages, isFiltered: true }],
+  ];
+}
+
+function overviewSamples(): readonly (readonly [string, Locals])[] {
+  const lines = [
+    { kind: 1, values: [3, 9, 1], last: "1 signed in" },
+    { kind: 2, values: [0, 1, 1], last: "1 refused" },
+  ] as const;
+  const steps = ["1 Nov", "2 Nov", "3 Nov"];
+  const drawn = (width: 540 | 308) => lineChart(lines, { width, steps, number: String });
+  const charts = { label: "Sign-ins per day.", wide: drawn(540), narrow: drawn(308), table };
+  const finding = {
+    badge: "danger",
+    severity: "Serious",
+    what: "A thing",
+    why: "It is bad.",
+    act: "Mend it",
+    href: "/admin",
+  };
+  const ledger = [{ label: "Sign-ins", value: "1,284", words: "12% more" }];
+  const refused = bars([{ label: "redirect_path", href: "/admin/failures", count: 3 }]);
+  const first = [{ title: "Register an app", help: "So that people sign in.", href: "/admin/clients/new" }];
+  return [
+    ["console/overview", { ...console, ledger, charts, refused, findings: [finding], keys: table }],
+    ["console/overview", { ...console, ledger, charts, refused: [], findings: [], keys: table }],
+    ["console/overview", { ...console, first }],
+  ];
+}

@@ -56,7 +56,7 @@ test("every text that a view uses is there, and every text that is there is used
   assert.ok(used.size > 40);
   for (const key of used) assert.ok(english.has(key), `a view uses ${key}`);
   const chosenAtRunTime =
-    /^(language|scope|error\.\w+|field|profile|event|failure|mail\.\w+|account\.(done|logout)|console\.(group|nav|done))\./;
+    /^(language|scope|error\.\w+|field|profile|event|failure|finding|mail\.\w+|account\.(done|logout)|console\.(group|nav|done))\./;
   for (const key of Object.keys(catalogue("en")))
     if (!chosenAtRunTime.test(key)) assert.ok(used.has(key) || code.includes(`"${key}"`), `nothing uses ${key}`);
 });
