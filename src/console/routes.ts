@@ -20,14 +20,13 @@ import { userPages } from "./users.ts";
 
 /** What the console can do. The order decides which of two addresses that both fit is meant: `/new` stands before `/:id`. */
 export const CONSOLE_PAGES: readonly ConsolePage[] = [
+  overviewPage,
   ...rolePages,
   ...apiPages,
   ...apiScopePages,
   ...userPages,
   userPage,
   ...userAccessPages,
-  overviewPage,
-  ...rolePages,
   ...auditPages,
   ...failurePages,
   ...mailPages,
