@@ -2,13 +2,21 @@
 import Router from "@koa/router";
 import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
+import { editPages } from "./client-edit.ts";
+import { clientPages } from "./client-page.ts";
+import { settingsPage } from "./client-settings.ts";
+import { wizardPages } from "./client-wizard.ts";
+import { clientList } from "./clients.ts";
 import { type ConsolePage, type ConsoleParts, readConsoleForm, visitPage } from "./page.ts";
 import { rolePages } from "./roles.ts";
 import { setupRoutes } from "./setup.ts";
 import { adminOrAsk, redirect, signInRoutes } from "./sign-in.ts";
 
 /** What the console can do. The order decides which of two addresses that both fit is meant: `/new` stands before `/:id`. */
-export const CONSOLE_PAGES: readonly ConsolePage[] = [...rolePages];
+export const CONSOLE_PAGES: readonly ConsolePage[] = [
+  ...[clientList, ...wizardPages, ...clientPages, ...editPages, settingsPage],
+  ...rolePages,
+];
 
 export function consoleRoutes(parts: ConsoleParts): Middleware {
   const router = new Router();
