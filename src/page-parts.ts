@@ -51,6 +51,7 @@ export function consoleParts(service: Service, rest: RestParts): ConsoleParts {
     browser,
     operations: rest.operations,
     perform: rest,
+    isDevelopment: !config.isProduction,
     rightsOf: (holder) => adminScopesOf(service, holder),
     async signOut(ctx, { by, user }) {
       await browser.signOut(ctx);

@@ -99,6 +99,11 @@ export interface MetadataRules {
   readonly isDevelopment: boolean;
 }
 
+/** What clients of this type can choose from. */
+export function choicesOf(type: ClientType): Pick<TypeRules, "authMethods" | "grantTypes" | "hasPeople"> {
+  return TYPES[type];
+}
+
 /** Whether people sign in through clients of this type. */
 export function hasPeople(type: ClientType): boolean {
   return TYPES[type].hasPeople;

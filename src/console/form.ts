@@ -13,26 +13,19 @@ export interface Option {
   readonly help?: string | undefined;
 }
 
+type FieldKind =
+  | ("text" | "email" | "url" | "number" | "area" | "json" | "lines" | "secret")
+  | ("check" | "choice" | "radio" | "choices");
+
 /** One field of a form and of the body. */
 export interface Field {
   /** The operation's own name for it; a dot leads into an object. */
   readonly name: string;
   /**
-   * `lines`: a list, one to a line. `check`: true or false. `choices`: a list, by checkboxes. `number`: a whole number. `area`: a longer text. `json`: a document.
+   * `radio`: one of some, each with a sentence. `lines`: a list, one to a line. `check`: true or false. `choices`: a list, by checkboxes. `number`: a whole number. `area`: a longer text. `json`: a document.
    * `secret`: typed, never shown again.
    */
-  readonly kind:
-    | "text"
-    | "email"
-    | "url"
-    | "number"
-    | "area"
-    | "json"
-    | "lines"
-    | "check"
-    | "choice"
-    | "choices"
-    | "secret";
+  readonly kind: FieldKind;
   readonly label: string;
   readonly help?: string | undefined;
   readonly options?: readonly Option[];
@@ -69,7 +62,8 @@ interface FormRow {
   done(visit: Visit, answer: Answer, form: Form): Promise<void> | void;
 }
 
-const FIELD_CHARS_MAX = 20_000;
+/** As much as a form can hold: what was typed is refused whole or shown again whole. */
+const FIELD_CHARS_MAX = 32 * 1024;
 
 /** The page of a form: shown, and after a refusal shown again with what was typed. */
 export function formPage(row: FormRow): ConsolePage {
@@ -147,7 +141,7 @@ function sentBy(form: Form, { name, kind, isOptional }: Field): unknown {
   return kind === "number" && /^\d{1,15}$/.test(value) ? Number(value) : value;
 }
 
-function shownAgain(form: Form, { name, kind }: Field): unknown {
+export function shownAgain(form: Form, { name, kind }: Field): unknown {
   if (kind === "secret") return "";
   if (kind === "check") return form.field(name) === "yes";
   if (kind === "choices") return form.fields(name);

@@ -6,6 +6,7 @@ import { isSameOriginPost } from "../pages/csrf.ts";
 import { languageLinks, languageOf } from "../pages/language.ts";
 import type { Catalogues, Texts } from "../pages/texts.ts";
 import type { Views } from "../pages/views.ts";
+import type { IdempotentRequests } from "../rest/idempotency.ts";
 import type { AdminScope, Operation } from "../rest/operation.ts";
 import { etagOf, type Performed, type PerformParts, prepare } from "../rest/perform.ts";
 import { navigationOf, type Section } from "./navigation.ts";
@@ -16,7 +17,8 @@ export interface ConsoleParts extends SignInParts, SetupParts {
   readonly views: Views;
   readonly catalogues: Catalogues;
   readonly operations: readonly Operation[];
-  readonly perform: PerformParts;
+  readonly perform: PerformParts & { readonly idempotent: IdempotentRequests };
+  readonly isDevelopment: boolean;
   signOut(ctx: Context, admin: Admin): Promise<void>;
 }
 
@@ -49,6 +51,8 @@ export interface Asked {
   readonly body?: unknown;
   /** The version that the form was shown with; empty or absent: any. */
   readonly ifMatch?: string;
+  /** The Idempotency-Key of the form: sent twice, or the answer loaded again, it is done once and answered alike. */
+  readonly once?: string;
 }
 
 /** A JSON object off the wire of the REST API. */
@@ -83,6 +87,7 @@ export interface Visit {
   readonly admin: Admin;
   readonly params: Readonly<Record<string, string>>;
   readonly issuer: string;
+  readonly isDevelopment: boolean;
   /** The form token of this visit. */
   readonly csrf: string;
   may(scope: AdminScope): boolean;
@@ -98,7 +103,8 @@ export interface Visit {
   go(path: string, done?: string): void;
 }
 
-const QUERY_CHARS_MAX = 2000;
+/** No parameter of a page is longer: the draft of a registration is the longest. */
+const QUERY_CHARS_MAX = 6000;
 
 /** Answers a request to the page. */
 export async function visitPage(ctx: Context, page: ConsolePage, parts: ConsoleParts): Promise<void> {
@@ -140,18 +146,22 @@ function visitOf(ctx: Context, page: ConsolePage, parts: ConsoleParts, admin: Ad
     // What the table does not name cannot be done: the table is then what a reader may believe.
     if (!allowed.has(id)) throw new Error(`${page.path} does not name the operation ${id}`);
     const given = Object.entries(asked.query ?? {}).filter(([, value]) => value !== undefined);
+    const at = asked.params ?? params;
     const work = await prepare(parts.perform, operationOf(parts, id), {
-      params: asked.params ?? params,
+      params: at,
       query: Object.fromEntries(given),
       body: asked.body,
       caller: admin.caller,
       by: admin.by,
       ifMatch: asked.ifMatch ?? "",
     });
-    return work();
+    const { once: key } = asked;
+    if (key === undefined) return work();
+    const request = { caller: `user:${admin.user.id}`, target: `console ${id} ${JSON.stringify(at)}` };
+    return parts.perform.idempotent.once({ ...request, key, body: JSON.stringify(asked.body ?? {}) }, work);
   };
   const visit: Visit = {
-    ...{ ctx, texts, admin, params, csrf, issuer: parts.issuer },
+    ...{ ctx, texts, admin, params, csrf, issuer: parts.issuer, isDevelopment: parts.isDevelopment },
     may: (scope) => admin.caller.scopes.has(scope),
     parameter(name) {
       const value = ctx.query[name];

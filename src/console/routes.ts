@@ -5,6 +5,11 @@ import { AppError } from "../errors.ts";
 import { apiScopePages } from "./api-scopes.ts";
 import { apiPages } from "./apis.ts";
 import { auditPages } from "./audit.ts";
+import { editPages } from "./client-edit.ts";
+import { clientPages } from "./client-page.ts";
+import { settingsPage } from "./client-settings.ts";
+import { wizardPages } from "./client-wizard.ts";
+import { clientList } from "./clients.ts";
 import { failurePages } from "./failures.ts";
 import { keyPages } from "./keys.ts";
 import { mailPages } from "./mail.ts";
@@ -21,6 +26,7 @@ import { userPages } from "./users.ts";
 /** What the console can do. The order decides which of two addresses that both fit is meant: `/new` stands before `/:id`. */
 export const CONSOLE_PAGES: readonly ConsolePage[] = [
   overviewPage,
+  ...[clientList, ...wizardPages, ...clientPages, ...editPages, settingsPage],
   ...rolePages,
   ...apiPages,
   ...apiScopePages,

@@ -62,6 +62,7 @@ const fields = [
   fieldOf("check", { value: true }),
   fieldOf("choice", { value: "a", options }),
   fieldOf("choices", { value: ["a"], options }),
+  fieldOf("radio", { value: "a", options, error: "is none of them" }),
   { ...fieldOf("choices", { value: [], options: [] }), name: "none" },
 ];
 const form = { fields, faults: [], version: "v", submit: "Save", cancel: { label: "Cancel", href: "/admin/roles" } };
@@ -72,6 +73,22 @@ const acts = [
   { label: "Delete", href: "/admin/roles/x/delete", kind: "danger" },
   { label: "Again", href: "/admin/mail/retry", kind: "secondary", isForm: true },
 ];
+
+const steps = [
+  { label: "Kind", number: 1, state: "done", href: "/admin/clients/new?draft=x" },
+  { label: "Access", number: 2, state: "current" },
+  { label: "Connect", number: 3, state: "later" },
+];
+const step = { fields, hidden: [{ name: "draft", value: "x" }], submit: "Continue", cancel: form.cancel };
+const lines = [
+  { name: "CLIENT_ID", rest: "=notes" },
+  { name: "", rest: "plain" },
+];
+const frameworks = [
+  { label: "Express", notes: [], edit: undefined, snippets: [{ help: "Put.", dots: "Dots.", lines }] },
+  { label: "Django", notes: ["Change it."], edit: "/admin/clients/notes/edit", snippets: [{ lines }] },
+];
+const connect = { steps, frameworks, facts: [fact], next: { label: "Go on", href: "/admin/clients/notes" } };
 
 export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ["console/list", { ...console, ...list }],
@@ -106,6 +123,14 @@ export const consoleSamples: readonly (readonly [string, Locals])[] = [
       ],
     },
   ],
+  ["console/client-step", { ...console, ...step, steps, faults: [] }],
+  [
+    "console/client-step",
+    { ...console, ...step, steps: [], faults: [{ field: "a_number", text: "is no number" }, { text: "Not now." }] },
+  ],
+  ["console/client-connect", { ...console, ...connect, secret: "sgn_cs_1" }],
+  ["console/client-connect", { ...console, ...connect, steps: [], facts: [], next: undefined }],
+  ["console/client-connect", { ...console, ...connect, frameworks: [], secret: "sgn_cs_1" }],
   ["console/confirm", { ...console, words }],
   [
     "console/confirm",
