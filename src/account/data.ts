@@ -42,6 +42,8 @@ async function everythingAbout(parts: AccountParts, { user }: SignedIn): Promise
     email_verified: user.isEmailVerified,
     ...user.claims,
     language: user.language,
+    // What was accepted at sign-up, by its address, and when.
+    accepted_terms: user.acceptedTerms,
     created_at: user.createdAt,
     updated_at: user.updatedAt,
     apps: apps.map((app) => ({

@@ -87,9 +87,12 @@ export async function openStep(ctx: Context, parts: InteractionParts): Promise<S
   const client = await parts.clients.find(String(details.params["client_id"]));
   if (client === undefined || client.isDisabled) throw new AppError("interaction_gone");
   const accountId = details.session?.accountId;
-  const user = accountId === undefined ? undefined : await parts.users.find(accountId);
+  const found = accountId === undefined ? undefined : await parts.users.find(accountId);
+  const user = found?.isDisabled === true ? undefined : found;
+  // What the app asks for in this request comes before what the person chose for their account, and that before the browser's.
   const wish = details.params["ui_locales"];
-  const texts = languageOf(ctx, parts.catalogues, typeof wish === "string" ? wish : undefined);
+  const own = user?.language ?? user?.claims.locale;
+  const texts = languageOf(ctx, parts.catalogues, typeof wish === "string" ? wish : own);
   allowFormTarget(ctx, String(details.params["redirect_uri"]));
   return {
     ctx,
@@ -98,7 +101,7 @@ export async function openStep(ctx: Context, parts: InteractionParts): Promise<S
     client,
     app: client.id === ACCOUNT_CLIENT_ID ? undefined : appearanceOf(client),
     texts,
-    user: user?.isDisabled === true ? undefined : user,
+    user,
   };
 }
 

@@ -18,6 +18,7 @@ export function toUser(row: UserRow | undefined): User | undefined {
     isDisabled: row.disabled_at !== null,
     hasPassword: row.password_hash !== null,
     language: row.language ?? undefined,
+    acceptedTerms: row.terms ?? undefined,
     deleteAt: row.delete_at ?? undefined,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

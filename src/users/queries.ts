@@ -12,6 +12,7 @@ export type UserRow = {
   readonly claims: StandardClaims;
   readonly disabled_at: Date | null;
   readonly language: string | null;
+  readonly terms: Readonly<Record<string, string>> | null;
   readonly delete_at: Date | null;
   readonly created_at: Date;
   readonly updated_at: Date;
@@ -21,7 +22,7 @@ export type UserRow = {
 /** What a change may write. */
 export type UserColumns = Pick<UserRow, "email" | "email_canonical" | "email_verified" | "claims">;
 
-const COLUMNS = `u.id, u.email, u.email_canonical, u.email_verified, u.password_hash, u.claims, u.disabled_at, u.language, u.delete_at,
+const COLUMNS = `u.id, u.email, u.email_canonical, u.email_verified, u.password_hash, u.claims, u.disabled_at, u.language, u.terms, u.delete_at,
   u.created_at, u.updated_at, array(select r.role from user_roles r where r.user_id = u.id order by r.role) as roles`;
 
 export async function findRow(queries: Queries, id: string): Promise<UserRow | undefined> {

@@ -45,6 +45,7 @@ export interface User {
   readonly hasPassword: boolean;
   /** What the person chose for pages and mails. */
   readonly language: string | undefined;
+  readonly acceptedTerms: Readonly<Record<string, string>> | undefined;
   /** When the account goes, if the person asked for that. */
   readonly deleteAt: Date | undefined;
   readonly createdAt: Date;

@@ -170,7 +170,31 @@ for (const { engine, skip } of await engines()) {
       [user?.id ?? ""],
     );
     assert.equal(row?.terms.terms, "https://id.example/terms");
+    const data = await browser.get(`${journey.issuer}/account/data`, headers);
+    const accepted = data.json()["accepted_terms"] as Record<string, string>;
+    assert.equal(accepted["terms"], "https://id.example/terms");
+    assert.ok(Math.abs(Date.parse(accepted["at"] ?? "") - Date.now()) < 600_000, "and when");
     assert.deepEqual(user?.roles, []);
+  });
+
+  test(on("the language of the app's request comes before the account's, and that before the browser's"), {
+    skip,
+  }, async () => {
+    const journey = await journeyOn(engine);
+    const email = `sprache-${engine}@new.example`;
+    const id = await journey.createUser(email);
+    await journey.service.db.transaction((tx) => journey.service.users.savePerson(tx, id, { language: "de" }));
+    const { browser, headers } = browserOf(journey);
+    const languages: (string | undefined)[] = [];
+    for (const parameters of [{ prompt: "login" }, { prompt: "consent" }, { prompt: "consent", ui_locales: "en" }]) {
+      const { url } = await authorizeUrl(journey, parameters);
+      let page = await walk(browser, await browser.get(url.href, headers), headers);
+      languages.push(/<html lang="(\w+)"/.exec(page.text)?.[1]);
+      if (!page.text.includes('name="password"')) continue;
+      page = await browser.submit(page, { email, password: PASSWORD }, { headers, match: 'name="password"' });
+      await walk(browser, page, headers);
+    }
+    assert.deepEqual(languages, ["en", "de", "en"]);
   });
 
   test(on(
