@@ -84,3 +84,35 @@ test("every address of the console leads somebody who is not signed in to the si
     assert.match(String(answer.location), /\/admin\/sign-in\?to=/, path);
   }
 });
+
+test("whatever the REST API can do has its page: every operation of the OpenAPI document is named by one", async () => {
+  const { client } = await ground();
+  const document = (await client().get("/api/v1/openapi.json")).json() as {
+    paths: Record<string, Record<string, { operationId?: string }>>;
+  };
+  const operations = Object.values(document.paths).flatMap((methods) =>
+    Object.values(methods).flatMap(({ operationId }) => operationId ?? []),
+  );
+  assert.ok(operations.length >= 50, String(operations.length));
+  const named = new Map<string, string>();
+  for (const { path, shows, does = [], submit } of CONSOLE_PAGES) {
+    assert.ok(does.length === 0 || submit !== undefined, `${path} says that it does something and has no form`);
+    for (const id of [...shows, ...does]) {
+      assert.ok(operations.includes(id), `${path} names ${id}, which the REST API does not have`);
+      // What an operation changes is done by a form; what it reads is shown.
+      if (!named.has(id) || does.includes(id)) named.set(id, path);
+    }
+  }
+  for (const id of operations) console.log(`# ${id.padEnd(24)} ${named.get(id) ?? "NO PAGE"}`);
+  assert.deepEqual(
+    operations.filter((id) => !named.has(id)),
+    [],
+  );
+  const reads = new Set(Object.values(document.paths).flatMap(({ get }) => get?.operationId ?? []));
+  const done = new Set(CONSOLE_PAGES.flatMap(({ does = [] }) => does));
+  assert.deepEqual(
+    operations.filter((id) => !reads.has(id) && !done.has(id)),
+    [],
+    "every change has its form",
+  );
+});
