@@ -1,4 +1,4 @@
-/** Every page in a browser: axe-core finds nothing, nothing sticks out at 320 px. With PICTURES=<folder> each is also drawn, to be looked at. */
+/** Every page in a browser, under its own security policy, which nothing on the way to it violates: axe-core finds nothing, nothing sticks out at 320 px. With PICTURES=<folder> each is also drawn, to be looked at. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -10,7 +10,7 @@ import { ownRedis, startSignet, withoutChromium } from "../support.ts";
 import { furnish } from "./journey.ts";
 import { furnishGallery, type Gallery, PAGES, SETUP_DONE, type Shown } from "./pages.ts";
 import { PEOPLE_PAGES } from "./pages-people.ts";
-import { fillSignIn, visit } from "./visit.ts";
+import { fillSignIn, type Visit, visit } from "./visit.ts";
 
 const skip = await withoutChromium();
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -20,7 +20,9 @@ const PHONE = { width: 390, height: 844 };
 const DESKTOP = { width: 1280, height: 800 };
 /** The structure is the same in both languages and both colour schemes. */
 const LOOKS_AND_WORDS = ["color-contrast", "target-size", "link-in-text-block", "document-title", "html-lang-valid"];
-const LOOK = { bypassCSP: true, viewport: DESKTOP, reducedMotion: "reduce" } as const;
+const LOOK = { viewport: DESKTOP, reducedMotion: "reduce" } as const;
+/** A page that refuses is told in the console as a failed load, as is a script that the walk itself holds back; what a policy blocks has other words. */
+const LOADING_FAILED = /Failed to load resource: (the server responded with|net::ERR_FAILED)/;
 
 /** What axe-core finds, its best practices and the target size of WCAG 2.2 included; or only what other words and colours can change. */
 async function findings(page: Page, only?: readonly string[]): Promise<readonly string[]> {
@@ -59,20 +61,35 @@ async function draw(page: Page, name: string, language: string): Promise<void> {
 
 async function examine(page: Page, name: string, language: string, only?: readonly string[]): Promise<void> {
   assert.equal(await page.getAttribute("html", "lang"), language);
+  assert.deepEqual(await complaintsSince(), [], `${name}, ${language}: the console on the way here`);
   assert.deepEqual(await findings(page, only), [], `${name}, ${language}`);
   await page.setViewportSize(NARROW);
   assert.deepEqual(await stickingOut(page), [], `${name}, ${language}, at ${NARROW.width} px`);
   await draw(page, name, language);
   await page.setViewportSize(DESKTOP);
+  // What axe-core does to a page is not the page's.
+  await complaintsSince();
 }
 
 /** One page for all of them: a browser takes longer to open a new one than to show ours. */
-let opened: Promise<Page> | undefined;
+let opened: Promise<Visit> | undefined;
+let heard = 0;
+
+/** Violations of the policy, uncaught errors and dialogs since this was asked last. */
+async function complaintsSince(): Promise<readonly string[]> {
+  opened ??= visit(LOOK);
+  const { page, complaints } = await opened;
+  // What the page has told stands before the answer to this.
+  await page.evaluate(() => document.readyState);
+  const since = complaints.slice(heard);
+  heard = complaints.length;
+  return since.filter((complaint) => !LOADING_FAILED.test(complaint));
+}
 
 /** As a browser that never was here. */
 async function emptyPage(): Promise<Page> {
-  opened ??= visit(LOOK).then(({ page }) => page);
-  const page = await opened;
+  opened ??= visit(LOOK);
+  const { page } = await opened;
   await page.goto("about:blank");
   await page.context().clearCookies();
   await page.setExtraHTTPHeaders({});
@@ -101,6 +118,29 @@ for (const shown of [...PAGES, ...PEOPLE_PAGES, SETUP_DONE])
     if (gallery === undefined) throw new Error("skipped");
     await examineBoth(shown, await gallery);
   });
+
+test("a page that asked for more than its policy allows would be noticed", { skip }, async () => {
+  if (gallery === undefined) throw new Error("skipped");
+  const { journey } = await gallery;
+  const page = await emptyPage();
+  await page.goto(`${journey.issuer}/recover`);
+  assert.deepEqual(await complaintsSince(), []);
+  await page.evaluate(() => {
+    const script = document.createElement("script");
+    script.textContent = "document.title = 'ran'";
+    const picture = document.createElement("img");
+    picture.src = "https://evil.example/x.png";
+    document.body.append(script, picture);
+    document.body.setAttribute("style", "color: red");
+  });
+  const told = (await complaintsSince()).filter((complaint) => complaint.startsWith("blocked by"));
+  assert.deepEqual(
+    told.map((complaint) => complaint.split(":")[0]).sort(),
+    ["blocked by img-src", "blocked by script-src-elem", "blocked by style-src-attr"],
+    "none of them happened in silence",
+  );
+  assert.notEqual(await page.title(), "ran");
+});
 
 test("the page of a store that is gone is accessible and fits", { skip }, async (t) => {
   const own = await ownRedis();

@@ -9,8 +9,17 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import * as openid from "openid-client";
 import { CHECKOUT } from "../ladder.ts";
-import { atEnd, type Client, cookieJarClient, eventually, form, freePort, withoutRedis } from "../support.ts";
-import { beginJourney, CALLBACK, EMAIL, type Journey, signIn } from "./journey.ts";
+import {
+  type Answer,
+  atEnd,
+  type Client,
+  cookieJarClient,
+  eventually,
+  form,
+  freePort,
+  withoutRedis,
+} from "../support.ts";
+import { beginJourney, CALLBACK, EMAIL, type Journey, PASSWORD, signIn, title } from "./journey.ts";
 
 const HOST = "id.example.com";
 const ISSUER = `https://${HOST}`;
@@ -100,6 +109,52 @@ test("every address that Signet writes is the issuer's, whatever is forged (T-HO
     const refused = await browser.get("/userinfo", headers);
     assert.match(refused.headers["www-authenticate"] ?? "", new RegExp(`^Bearer realm="${ISSUER}"`));
   }
+});
+
+test("the account through nginx: signing in, the profile, the language, a session elsewhere, signing out; whatever is forged", {
+  skip,
+}, async () => {
+  const { visitor, userId, service } = await opened();
+  const signInAs = async (browser: Client, to: string): Promise<Answer> => {
+    const page = await browser.follow(await browser.get(`/account/sign-in?to=${to}`, FORGED));
+    const who = { email: EMAIL, password: PASSWORD };
+    const done = await browser.submit(page, who, { match: 'name="password"', headers: FORGED });
+    return browser.follow(done);
+  };
+  /** Stays at the issuer, sets only cookies for TLS, and says nothing of what was forged. */
+  const mustBeOurs = (answer: Answer, path: string): void => {
+    assert.deepEqual([answer.status, answer.url], [200, ISSUER + path], title(answer));
+    assert.doesNotMatch(answer.text + JSON.stringify(answer.headers), /evil\.example|http:\/\/id\.|:3000|203\.0\.113/);
+    for (const cookie of answer.headers["set-cookie"] ?? []) assert.match(cookie, /^__(Host|Secure)-.*; secure/i);
+  };
+  const [here, there] = [visitor(CALLER), visitor(NEIGHBOUR)];
+  const profile = await signInAs(here, "profile");
+  mustBeOurs(profile, "/account/profile");
+  const home = await signInAs(there, "home");
+  mustBeOurs(home, "/account");
+  const fields = { name: "Maya of Harbor" };
+  const saved = await here.submit(profile, fields, { match: "/account/profile", headers: FORGED });
+  assert.equal(saved.location, `${ISSUER}/account?done=profile`);
+  mustBeOurs(await here.follow(saved), "/account?done=profile");
+  assert.equal((await service.users.find(userId))?.claims.name, "Maya of Harbor");
+  const spoken = await here.submit(await here.get("/account"), { language: "de" }, { match: "/account/language" });
+  assert.match((await here.follow(spoken)).text, /<html[^>]* lang="de"/);
+  const ended = await here.submit(await here.get("/account"), {}, { match: '"/account/sessions/end"' });
+  assert.equal(ended.location, `${ISSUER}/account?done=session`);
+  assert.match(
+    (await there.get("/account")).text,
+    /Nobody is signed in/,
+    "the session behind the other address is over",
+  );
+  // A form that comes from elsewhere is refused, though it comes through the same proxy.
+  const account = await here.get("/account");
+  const foreign = { match: "/account/sign-out", headers: { origin: "https://evil.example" } };
+  assert.equal((await here.submit(account, {}, foreign)).status, 403);
+  const left = await here.submit(account, {}, { match: "/account/sign-out", headers: { origin: ISSUER } });
+  assert.equal(left.status, 303, left.text);
+  assert.match((await here.get("/account")).text, /Niemand ist angemeldet/);
+  const next = await visitor().get("/account", FORGED);
+  mustBeOurs(next, "/account");
 });
 
 test("cookies have the prefixes that bind them to host and scheme (T-SESS-1)", { skip }, async () => {
