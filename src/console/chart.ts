@@ -23,7 +23,7 @@ export interface LineChart {
   readonly left: number;
   readonly right: number;
   readonly grid: readonly { readonly y: number; readonly text: string }[];
-  readonly ticks: readonly { readonly x: number; readonly text: string }[];
+  readonly ticks: readonly { readonly x: number; readonly text: string; readonly anchor: Mark["anchor"] }[];
   readonly lines: readonly { readonly kind: 1 | 2; readonly path: string; readonly marks: readonly Mark[] }[];
 }
 
@@ -35,6 +35,7 @@ const LEFT = 44;
 const RIGHT_WIDE = 124;
 const RIGHT_NARROW = 14;
 const WIDE = 540;
+const TOP_WORDS = 13;
 const LABEL_HEIGHT = 17;
 const TICKS_WIDE = 6;
 const TICKS_NARROW = 4;
@@ -53,11 +54,12 @@ export function lineChart(
   const drawn = lines.map(({ kind, values, last }) => {
     const points = values.map((value, index) => `${xOf(index)} ${yOf(value)}`);
     const [x, y] = [xOf(values.length - 1), yOf(values.at(-1) ?? 0)];
-    const beside = {
-      textX: isWide ? x + 9 : x,
-      textY: isWide ? y + 4 : y - 9,
-      anchor: isWide ? "start" : "end",
-    } as const;
+    // On the narrow one there is no room beside the point, and above it the line passes: there they stand on top.
+    const narrow =
+      kind === 1
+        ? ({ textX: LEFT, textY: TOP_WORDS, anchor: "start" } as const)
+        : ({ textX: right, textY: TOP_WORDS, anchor: "end" } as const);
+    const beside = isWide ? ({ textX: x + 9, textY: y + 4, anchor: "start" } as const) : narrow;
     const peak = values.indexOf(Math.max(...values));
     const value = values[peak] ?? 0;
     const marks: Mark[] = [{ x, y, text: last, ...beside }];
@@ -72,8 +74,13 @@ export function lineChart(
   return {
     ...{ width, height: HEIGHT, left: LEFT, right },
     grid: [0, max / 2, max].map((value) => ({ y: yOf(value), text: number(value) })),
-    ticks: steps.flatMap((text, index) => ((steps.length - 1 - index) % every === 0 ? [{ x: xOf(index), text }] : [])),
-    lines: apart(drawn),
+    ticks: steps.flatMap((text, index) => {
+      const fromLast = steps.length - 1 - index;
+      // The last one would be cut off where the picture ends beside it.
+      const anchor = fromLast === 0 && !isWide ? "end" : "middle";
+      return fromLast % every === 0 ? [{ x: xOf(index), text, anchor } as const] : [];
+    }),
+    lines: isWide ? apart(drawn) : drawn,
   };
 }
 
@@ -95,8 +102,8 @@ function apart(lines: LineChart["lines"]): LineChart["lines"] {
 /** A round number that is at least as large, and whose half is whole. */
 function niceMax(max: number): number {
   const power = 10 ** Math.floor(Math.log10(max));
-  const step = [2, 4, 6, 8, 10, 20].find((factor) => factor * power >= max) ?? 20;
-  return step * power;
+  const factors = power < 10 ? [2, 4, 6, 8, 10] : [1, 1.4, 2, 2.4, 3, 4, 5, 6, 8, 10];
+  return Math.round((factors.find((factor) => factor * power >= max) ?? 10) * power);
 }
 
 function round(value: number): number {
