@@ -2,6 +2,7 @@
 import Router from "@koa/router";
 import type { Middleware } from "koa";
 import { AppError } from "../errors.ts";
+import { activityPages } from "./activity.ts";
 import { apiScopePages } from "./api-scopes.ts";
 import { apiPages } from "./apis.ts";
 import { auditPages } from "./audit.ts";
@@ -26,6 +27,7 @@ import { userPages } from "./users.ts";
 /** What the console can do. The order decides which of two addresses that both fit is meant: `/new` stands before `/:id`. */
 export const CONSOLE_PAGES: readonly ConsolePage[] = [
   overviewPage,
+  ...activityPages,
   ...[clientList, ...wizardPages, ...clientPages, ...editPages, settingsPage],
   ...rolePages,
   ...apiPages,

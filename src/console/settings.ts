@@ -17,6 +17,7 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   deny_networks: "DENY_NETWORKS",
   outbound_allow: "OUTBOUND_ALLOW",
   log_level: "LOG_LEVEL",
+  remember_me: "REMEMBER_ME",
 };
 
 export const settingsPages: readonly ConsolePage[] = [

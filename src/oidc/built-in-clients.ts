@@ -32,12 +32,8 @@ export function withBuiltInClients(clients: Clients, options: { issuer: string; 
 
 /** Where a page sends the browser to sign in or up; `state` is a word of ours that comes back with it. */
 export function accountSignInUrl(parameters: Readonly<Record<string, string>>, issuer: string): string {
-  return signInUrl({
-    client_id: ACCOUNT_CLIENT_ID,
-    redirect_uri: `${issuer}${ACCOUNT_RETURN_PATH}`,
-    code_challenge: pkceChallenge(randomText()),
-    ...parameters,
-  });
+  const client = { client_id: ACCOUNT_CLIENT_ID, redirect_uri: `${issuer}${ACCOUNT_RETURN_PATH}` };
+  return signInUrl(client, randomText(), parameters);
 }
 
 /** The same for the console, which keeps the verifier. */
@@ -45,12 +41,8 @@ export function consoleSignInUrl(
   parameters: Readonly<Record<string, string>>,
   { issuer, verifier }: { readonly issuer: string; readonly verifier: string },
 ): string {
-  return signInUrl({
-    client_id: CONSOLE_CLIENT_ID,
-    redirect_uri: `${issuer}${CONSOLE_RETURN_PATH}`,
-    code_challenge: pkceChallenge(verifier),
-    ...parameters,
-  });
+  const client = { client_id: CONSOLE_CLIENT_ID, redirect_uri: `${issuer}${CONSOLE_RETURN_PATH}` };
+  return signInUrl(client, verifier, parameters);
 }
 
 /** The session that a code of the console came from, once; undefined for any other code. */
@@ -69,9 +61,20 @@ export async function redeemConsoleCode(
   );
 }
 
-function signInUrl(parameters: Readonly<Record<string, string>>): string {
-  const fixed = { response_type: "code", scope: "openid", code_challenge_method: "S256" };
-  return `/authorize?${new URLSearchParams({ ...fixed, ...parameters }).toString()}`;
+function signInUrl(
+  client: Readonly<Record<string, string>>,
+  verifier: string,
+  parameters: Readonly<Record<string, string>>,
+): string {
+  const query = new URLSearchParams({
+    ...client,
+    response_type: "code",
+    scope: "openid",
+    code_challenge: pkceChallenge(verifier),
+    code_challenge_method: "S256",
+    ...parameters,
+  });
+  return `/authorize?${query.toString()}`;
 }
 
 function builtInClient({ id, name, redirectUri }: { id: string; name: string; redirectUri: string }): Client {

@@ -89,7 +89,6 @@ export function absentRows(): Row[] {
     "/auth",
     "/me",
     "/token/introspection",
-    "/admin",
     "/constructor",
     "/__proto__",
     "/.env",
