@@ -396,7 +396,7 @@ export interface Client {
   /** Fills and sends a form of the page as a browser does, Origin and Sec-Fetch-Site included; `match` picks the form by a text in it. */
   submit(
     page: Answer,
-    fields?: Readonly<Record<string, string>>,
+    fields?: Readonly<Record<string, string | readonly string[]>>,
     options?: { match?: string; headers?: Headers },
   ): Promise<Answer>;
 }
