@@ -101,7 +101,7 @@ function addressFields(visit: Visit, client: Thing): readonly Field[] {
   return [
     {
       ...plain(visit, client, "redirect_uris", "lines", texts.t("console.clients.redirects_help")),
-      heading: texts.t("console.clients.step_addresses"),
+      ...{ heading: texts.t("console.clients.step_addresses"), isOptional: false },
     },
     plain(visit, client, "post_logout_redirect_uris", "lines", texts.t("console.clients.after_logout_help")),
     {
