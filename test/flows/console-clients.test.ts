@@ -192,7 +192,7 @@ test("a client is changed field by field; what is refused is marked, and the sec
   );
   const stale = await browser.submit(page, change, { match });
   assert.equal(stale.status, 412);
-  assert.match(words(stale), /Somebody else has changed it/);
+  assert.match(words(stale), /Somebody else has changed this/);
 });
 
 test("the form of a kind has no field that the kind does not take, and saves as it is shown", async () => {
