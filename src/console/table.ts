@@ -112,7 +112,9 @@ export function address(
   query: Readonly<Record<string, string | undefined>>,
   path: string = visit.ctx.path,
 ): string {
-  const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+  const given = Object.entries(query).flatMap(([name, value]): [string, string][] =>
+    value === undefined ? [] : [[name, value]],
+  );
   const text = new URLSearchParams(given).toString();
   return text === "" ? path : `${path}?${text}`;
 }

@@ -44,6 +44,7 @@ export function page(response: ServerResponse, body: string): void {
 export async function startRelyingParty(
   journey: Journey,
   metadata: Readonly<Record<string, unknown>> = {},
+  register: (metadata: Record<string, unknown>) => Promise<Registered> = journey.register,
 ): Promise<RelyingParty> {
   let party: Promise<openid.Configuration> | undefined;
   let pending = { verifier: "", state: "", nonce: "" };
@@ -98,7 +99,7 @@ export async function startRelyingParty(
         return page(response, "<h1>Front page</h1>");
     }
   });
-  const client = await journey.register({
+  const client = await register({
     client_type: "web",
     client_name: "Harbor Ledger",
     client_uri: `${origin}/`,

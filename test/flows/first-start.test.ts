@@ -1,11 +1,12 @@
 /** The first start on other people's machines: the command of `npm start` in copies of the checkout, by whoever may own them, wherever they lie. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { cp, mkdtemp, rename, rm, symlink } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import { CHECKOUT } from "../ladder.ts";
 import { atEnd, eventually, freePort } from "../support.ts";
 
@@ -36,8 +37,11 @@ async function copyCheckout(folder: string, uid?: number): Promise<string> {
   const dir = join(folder, "signet");
   mkdirSync(dir, { recursive: true });
   for (const name of PARTS) await cp(join(CHECKOUT, name), join(dir, name), { recursive: true });
-  await symlink(join(CHECKOUT, "node_modules"), join(dir, "node_modules"));
   if (uid !== undefined) giveTo(dir, uid);
+  const [from, to] = [join(CHECKOUT, "node_modules"), join(dir, "node_modules")];
+  // Who is not root may not come to where this checkout lies: then the packages are linked file by file.
+  if (uid === undefined) await symlink(from, to);
+  else await promisify(execFile)("cp", ["-al", from, to]).catch(() => symlink(from, to));
   return dir;
 }
 
