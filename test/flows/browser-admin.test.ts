@@ -51,7 +51,7 @@ test("the first owner registers an API and an app, sees its sign-ins, reads the 
   await page.goto(`${issuer}/admin/apis/new`);
   await send(page, { identifier: IDENTIFIER, name: "Ledger" });
   await page.waitForURL(/\/admin\/apis\/[0-9a-f-]{36}/);
-  await page.click('a[href$="/scopes/new"]');
+  await page.click('a[href$="/add-scope"]');
   await send(page, { scope: "ledger:read", description: "Read your ledger" });
   await page.waitForSelector('[role="status"]');
 
