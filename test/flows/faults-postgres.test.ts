@@ -29,6 +29,8 @@ import { CALLBACK, EMAIL, furnish, type Journey, PASSWORD, signIn, tokensOf } fr
 const REFUSING_MS = 1000;
 const HANGING_MS = 3000;
 const BACK_MS = 3000;
+/** A pause of two seconds at most, and two more to connect. */
+const LISTENING_MS = 15_000;
 /** Of the disk that Postgres has: its databases and log of this file, several times. */
 const DISK_MB = 400;
 const DISK_MS = 20_000;
@@ -58,6 +60,19 @@ async function begin(engine: "postgres" | "redis"): Promise<Journey> {
   return furnish(await startSignet({ engine, beside: { env }, env }));
 }
 
+/** After the fault before this one a server may still have to listen again, and then forgets once more what it knows by heart. */
+async function settled(journey: Journey): Promise<void> {
+  await eventually(() => {
+    const told = journey.lines.filter((line) => line.includes('"notices: '));
+    return told.at(-1)?.includes("listening again") ?? true;
+  }, LISTENING_MS);
+  // What was silent a moment ago is left alone for a moment; then somebody is answered.
+  await eventually(async () => {
+    const answer = await journey.client().get(authorizeUrl(journey));
+    return answer.status === 303 && !String(answer.location).includes("error=");
+  }, LISTENING_MS);
+}
+
 /** The app hears of it, or the person: a process that lost its connection a moment ago has forgotten where the app is. */
 function tellsSo(answer: Answer): void {
   if (answer.status === 303) redirectsUnavailable(answer);
@@ -66,6 +81,7 @@ function tellsSo(answer: Answer): void {
 
 /** Everything that a client or a person may be about to do when the database goes away. */
 async function prepare(journey: Journey) {
+  await settled(journey);
   const { web, machine, client, party } = journey;
   const config = await party(web);
   const browser = client();
@@ -215,6 +231,7 @@ test("connections that are cut again and again cost hardly a request, and never 
   const journey = await opened("postgres");
   const { web, client, party } = journey;
   const config = await party(web);
+  await settled(journey);
   const tokens = await tokensOf(client(), config);
   let [isOver, asked, failed] = [false, 0, 0];
   const worker = async (): Promise<void> => {
