@@ -131,6 +131,8 @@ test(`with ${CLIENTS} clients and ${USERS} users every list and every page answe
     if (method !== "GET" || isList !== true) continue;
     const target = `${path.replace(/\{(\w+)\}/g, (_, name: string) => PARAMS[name] ?? "x")}?limit=200`;
     tell(`list: ${id}`, await p99(() => here.call(here.tokens.owner, "GET", target), id));
+    // Lines have their next page in a header.
+    if (id === "exportAudit") continue;
     let cursor = "";
     for (let page = 0; page < 10; page += 1) {
       const answer = await here.call(here.tokens.owner, "GET", `${target}${cursor}`);
