@@ -157,6 +157,15 @@ export async function selectHead(queries: Queries): Promise<HeadRow | undefined>
   return row === undefined ? undefined : { ...row, batch: BigInt(row.batch), seq: BigInt(row.seq) };
 }
 
+/** The newest batch that ends at this number or before it; 0 when none does. */
+export async function selectBatchUpTo(queries: Queries, seq: bigint): Promise<bigint> {
+  const [row] = await queries.query<{ batch: string }>(
+    "select batch from audit_checkpoints where last_seq <= $1 order by last_seq desc limit 1",
+    [String(seq)],
+  );
+  return BigInt(row?.batch ?? 0);
+}
+
 export async function hasCheckpoints(queries: Queries): Promise<boolean> {
   return (await queries.query("select from audit_checkpoints limit 1")).length > 0;
 }

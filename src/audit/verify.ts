@@ -52,8 +52,9 @@ export type Part = { readonly afterBatch: bigint } | "newest";
 /** One part is read in well under a second. */
 const PART_ROWS = 20_000;
 const PART_BATCHES = 4000;
-/** The newest batches, so that a page can say of each visit that they hold. */
+/** The newest batches, so that a page can say of each visit that they hold: so many, or those of so many rows if they are fewer. */
 const NEWEST_BATCHES = 20n;
+const NEWEST_ROWS = 1000n;
 
 /** `known` are checkpoints from a log or an export: each must still be there. */
 export async function verifyTrail(
@@ -74,9 +75,17 @@ export async function verifyTrail(
 export async function verifyPart(db: Db, keys: readonly SealKey[], part: Part): Promise<Verification> {
   return db.transaction(async (tx) => {
     await sql.readOneMoment(tx);
-    const newest = part === "newest" ? ((await sql.selectHead(tx))?.batch ?? 0n) - NEWEST_BATCHES : part.afterBatch;
-    return verifySnapshot(tx, keys, [], newest > 0n ? newest : 0n);
+    return verifySnapshot(tx, keys, [], part === "newest" ? await beforeNewest(tx) : part.afterBatch);
   });
+}
+
+/** The batch after which the newest ones begin. */
+async function beforeNewest(tx: Queries): Promise<bigint> {
+  const head = await sql.selectHead(tx);
+  if (head === undefined) return 0n;
+  const byRows = await sql.selectBatchUpTo(tx, head.seq - NEWEST_ROWS);
+  const byBatches = head.batch - NEWEST_BATCHES;
+  return byRows > byBatches ? byRows : byBatches > 0n ? byBatches : 0n;
 }
 
 interface Walk {

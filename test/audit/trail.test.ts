@@ -41,6 +41,25 @@ test("many sealers at once number every event once, without a gap, and the trail
   assert.deepEqual(told(await ground.trail.verify(inLog)), []);
 });
 
+test("the newest entries are verified alone, as many as a page may wait for, and an edit, a removal and a cut tail are found there too", async () => {
+  const { trail, tamper } = ground;
+  await sealed(1700);
+  const whole = await trail.verifyPart("newest");
+  // Three batches of 500 and one of 200: what is more than the newest thousand stays out, batch by batch.
+  assert.deepEqual([whole.events, whole.batches, told(whole)], [1200, 3, []]);
+  for (const [statement, expected] of [
+    ["update audit_events set actor_id = 'somebody' where seq = 1600", /^altered 1600/],
+    ["delete from audit_events where seq = 1610", /^removed 1610/],
+    ["delete from audit_events where seq > 1690", /^removed 1691/],
+  ] as const) {
+    await tamper(statement);
+    assert.ok(
+      told(await trail.verifyPart("newest")).some((words) => expected.test(words)),
+      statement,
+    );
+  }
+});
+
 const faults: readonly (readonly [what: string, statements: readonly string[], expected: RegExp])[] = [
   ["a name", ["update audit_events set name = 'client.created' where seq = 7"], /^altered 7: .*client\.created/],
   ["a moment", ["update audit_events set at = at - interval '1 microsecond' where seq = 7"], /^altered 7:/],

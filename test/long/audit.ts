@@ -11,6 +11,19 @@ const VERIFY_SECONDS_MAX = 300;
 const PAGE_MS_MAX = 200;
 const PAGES = 100;
 
+/** As the REST API and the console do it. */
+async function verifyInParts({ trail }: Awaited<ReturnType<typeof auditGround>>) {
+  const faults: string[] = [];
+  let [events, parts] = [0, 0];
+  for (let afterBatch: bigint | undefined = 0n; afterBatch !== undefined; parts += 1) {
+    const part: Awaited<ReturnType<typeof trail.verifyPart>> = await trail.verifyPart({ afterBatch });
+    events += part.events;
+    faults.push(...part.faults.map(({ kind, seq }) => `${kind} ${seq}`));
+    afterBatch = part.nextBatch;
+  }
+  return { events, parts, faults };
+}
+
 test(`${EVENTS} events are sealed and verified, and each hand on them is found`, async () => {
   const ground = await auditGround();
   const sealer = await ground.begin();
@@ -28,6 +41,10 @@ test(`${EVENTS} events are sealed and verified, and each hand on them is found`,
   assert.equal(sealing.result, EVENTS);
   const verifying = await timed(() => ground.trail.verify());
   assert.deepEqual([verifying.result.events, verifying.result.faultCount], [EVENTS, 0]);
+  const inParts = await timed(() => verifyInParts(ground));
+  assert.deepEqual([inParts.result.events, inParts.result.faults], [EVENTS, []]);
+  assert.ok(inParts.result.parts >= EVENTS / 20_000, `${inParts.result.parts} parts`);
+  console.log(`# audit: verified in ${inParts.result.parts} parts in ${inParts.seconds.toFixed(1)} s`);
   let slowest = 0;
   for (const filter of [{}, { actor: "user-3" }, { subject: "client-4" }, { action: "client.updated" }]) {
     const times: number[] = [];
@@ -50,5 +67,7 @@ test(`${EVENTS} events are sealed and verified, and each hand on them is found`,
     const found = result.faults.map(({ kind, seq }) => `${kind} ${seq}`);
     console.log(`# audit: ${what} row among ${EVENTS}: found in ${seconds.toFixed(1)} s: ${found.join(", ")}`);
     assert.ok(found.includes(expected), found.join(", "));
+    const parts = await verifyInParts(ground);
+    assert.ok(parts.faults.includes(expected), `in parts: ${parts.faults.join(", ")}`);
   }
 });
