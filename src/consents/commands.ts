@@ -1,7 +1,6 @@
 /** Commands: `signet consent`: what a user allowed apps, and taking it back. */
 import { BY, type CommandGroup, type People, personOf, printDone, printJson, printTable } from "../commands.ts";
-import { AppError } from "../errors.ts";
-import { type Consents, presentConsent } from "./consent.ts";
+import { type Consents, presentConsent, withdrawKnown } from "./consent.ts";
 
 interface App {
   readonly users: People;
@@ -33,9 +32,7 @@ export const consentCommands: CommandGroup<App> = {
       async run(app, given, io) {
         const person = await personOf(app, given);
         const clientId = given.positionals[1] ?? "";
-        const isKnown = (await app.consents.find({ userId: person.id, clientId })).length > 0;
-        const ended = await app.revokeApp(person.id, clientId, BY);
-        if (!isKnown && ended === 0) throw new AppError("consent_unknown");
+        await withdrawKnown(app, { userId: person.id, clientId }, BY);
         printDone(
           io,
           { withdrawn: clientId, user: person.id },

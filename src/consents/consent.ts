@@ -1,6 +1,7 @@
 /** Consents: what a person allowed an app, remembered per user, client and API, so that only what is new is asked again. */
 import type { Actor, RecordEvent } from "../audit/event.ts";
 import { now } from "../clock.ts";
+import { AppError } from "../errors.ts";
 import type { Db, Queries } from "../store/db.ts";
 import { deleteConsents, deleteOfUser, selectConsents, selectOfUser, upsertConsent } from "./queries.ts";
 
@@ -81,4 +82,22 @@ export function presentConsent(consent: GivenConsent) {
     created_at: consent.createdAt.toISOString(),
     updated_at: consent.updatedAt.toISOString(),
   };
+}
+
+/**
+ * Takes back what a person allowed an app, and ends what it has. Without a consent there may be Grants of it all the same, when the store was away
+ * before they could be ended. Throws AppError consent_unknown when there is neither.
+ */
+export async function withdrawKnown<By>(
+  parts: {
+    readonly consents: Pick<Consents, "find">;
+    /** Withdraws, ends, and returns how many Grants there were. */
+    revokeApp(userId: string, clientId: string, by: By): Promise<number>;
+  },
+  { userId, clientId }: { readonly userId: string; readonly clientId: string },
+  by: By,
+): Promise<void> {
+  const isKnown = (await parts.consents.find({ userId, clientId })).length > 0;
+  const ended = await parts.revokeApp(userId, clientId, by);
+  if (!isKnown && ended === 0) throw new AppError("consent_unknown");
 }

@@ -1,8 +1,7 @@
 /** REST: what a person allowed apps, below `/api/v1/users/{user_id}/consents`. */
 import { z } from "zod";
-import { AppError } from "../errors.ts";
 import { type By, type Holder, type Operation, operation, param } from "../rest/operation.ts";
-import { type Consents, presentConsent } from "./consent.ts";
+import { type Consents, presentConsent, withdrawKnown } from "./consent.ts";
 
 const consentSchema = z.object({
   client_id: z.string(),
@@ -20,7 +19,7 @@ export function consentOperations(parts: {
   /** Takes the consent back and ends whatever the app has of this person; returns how many Grants. */
   revokeApp(userId: string, clientId: string, by: By): Promise<number>;
 }): readonly Operation[] {
-  const { consents, checkHolder, revokeApp } = parts;
+  const { consents, checkHolder } = parts;
   const one = { tag: "consents", path: "/users/{user_id}/consents" } as const;
   return [
     operation({
@@ -39,10 +38,7 @@ export function consentOperations(parts: {
       async run({ params, by }) {
         const [userId, clientId] = [param({ params }, "user_id"), param({ params }, "client_id")];
         await checkHolder({ kind: "user", id: userId });
-        const isKnown = (await consents.find({ userId, clientId })).length > 0;
-        // Without a consent there may be Grants of it all the same, when the store was away before they could be ended.
-        const ended = await revokeApp(userId, clientId, by);
-        if (!isKnown && ended === 0) throw new AppError("consent_unknown");
+        await withdrawKnown(parts, { userId, clientId }, by);
         return {};
       },
     }),

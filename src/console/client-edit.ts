@@ -6,8 +6,9 @@ import { originsOf } from "../clients/settings.ts";
 import { parseJson } from "../rest/json.ts";
 import { OPENID_SCOPES, splitScope } from "../scopes.ts";
 import { apiFields, apisHeldBy, apisOf, listAllApis, ownApiField, REPEATS, withoutApiFields } from "./client-access.ts";
-import { CLIENT, checkWriter, clientCrumbs, clientPath } from "./clients.ts";
+import { CLIENT, clientCrumbs, clientPath } from "./clients.ts";
 import { type Field, formPage, listOf, textOf } from "./form.ts";
+import { jsonPage, without } from "./json-page.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
 
 export const editPages: readonly ConsolePage[] = [
@@ -21,7 +22,6 @@ export const editPages: readonly ConsolePage[] = [
     isDangerous: true,
     async model(visit) {
       const { texts } = visit;
-      checkWriter(visit);
       const { body: client, etag } = await visit.ask("getClient");
       return {
         title: texts.t("console.clients.edit_title", { name: textOf(client, "client_name") }),
@@ -40,33 +40,24 @@ export const editPages: readonly ConsolePage[] = [
     },
     done: (visit, { body }) => visit.go(clientPath(body), "saved"),
   }),
-  formPage({
+  jsonPage({
     path: `${CLIENT}/json`,
     section: "clients",
     shows: ["getClient"],
     operation: "replaceClient",
-    isDangerous: true,
     async model(visit) {
       const { texts } = visit;
-      checkWriter(visit);
       const { body: client, etag } = await visit.ask("getClient");
-      const own = Object.entries(client).filter(([name]) => !READ_ONLY_FIELDS.includes(name));
       return {
-        title: texts.t("console.clients.json_title", { name: textOf(client, "client_name") }),
-        lead: texts.t("console.clients.json_lead"),
+        title: texts.t("console.json_title", { name: textOf(client, "client_name") }),
+        lead: texts.t("console.json_lead"),
         crumbs: clientCrumbs(visit, client),
-        fields: [
-          {
-            ...{ name: "json", kind: "area", label: texts.t("console.clients.json_label") },
-            value: JSON.stringify(Object.fromEntries(own), undefined, 2),
-          },
-        ],
-        submit: texts.t("console.save"),
-        cancel: { label: texts.t("console.cancel"), href: clientPath(client) },
+        document: without(client, READ_ONLY_FIELDS),
+        help: texts.t("console.clients.json_help"),
         etag,
+        cancel: { label: texts.t("console.cancel"), href: clientPath(client) },
       };
     },
-    asked: (body) => ({ body: parseJson(textOf(body, "json")) }),
     done: (visit, { body }) => visit.go(clientPath(body), "saved"),
   }),
 ];

@@ -1,5 +1,5 @@
 /** Console: the roles that a service holds, given and taken. */
-import { CLIENT, checkWriter, clientCrumbs, clientPath } from "./clients.ts";
+import { CLIENT, clientCrumbs, clientPath } from "./clients.ts";
 import { confirmPage, formPage, listOf, textOf } from "./form.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
 import type { Table } from "./table.ts";
@@ -13,7 +13,6 @@ export const clientRolePages: readonly ConsolePage[] = [
     isDangerous: true,
     async model(visit) {
       const { texts } = visit;
-      checkWriter(visit, "roles:write");
       const { body: client } = await visit.ask("getClient");
       const held = new Set(listOf((await visit.ask("listClientRoles")).body, "roles"));
       const { body } = await visit.ask("listRoles");
@@ -47,7 +46,6 @@ export const clientRolePages: readonly ConsolePage[] = [
     operation: "revokeClientRole",
     async model(visit) {
       const { texts, params } = visit;
-      checkWriter(visit, "roles:write");
       const { body: client } = await visit.ask("getClient");
       const words = { name: textOf(client, "client_name"), role: params["role"] ?? "" };
       return {

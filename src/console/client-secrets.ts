@@ -3,7 +3,7 @@ import { LIVE_SECRETS_MAX, OVERLAP_SECONDS } from "../clients/secret.ts";
 import { AppError } from "../errors.ts";
 import { randomText } from "../secrets.ts";
 import { showSecret } from "./client-connect.ts";
-import { CLIENT, checkWriter, clientCrumbs, clientPath } from "./clients.ts";
+import { CLIENT, clientCrumbs, clientPath } from "./clients.ts";
 import { type Field, faultsFor, formPage, readFields, type ShownFault, shownAgain, textOf } from "./form.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
 import { moment, type Table } from "./table.ts";
@@ -23,11 +23,10 @@ export const secretPages: readonly ConsolePage[] = [
   {
     path: `${CLIENT}/secrets/new`,
     section: "clients",
-    shows: ["getClient"],
+    shows: ["addClientSecret", "getClient"],
     does: ["addClientSecret"],
     isDangerous: true,
     async show(visit) {
-      checkWriter(visit);
       const { body: client } = await visit.ask("getClient");
       showAdd(visit, client, addFields(visit));
     },
@@ -40,7 +39,10 @@ export const secretPages: readonly ConsolePage[] = [
         showSecret(visit, client, answer);
       } catch (error) {
         const typed = fields.map((field) => ({ ...field, value: shownAgain(form, field) }));
-        showAdd(visit, client, typed, { faults: faultsFor(error, fields), status: (error as AppError).status });
+        showAdd(visit, client, typed, {
+          faults: faultsFor(error, fields, visit.texts),
+          status: (error as AppError).status,
+        });
       }
     },
   },
@@ -52,7 +54,6 @@ export const secretPages: readonly ConsolePage[] = [
     isDangerous: true,
     async model(visit) {
       const { texts } = visit;
-      checkWriter(visit);
       const { body: client } = await visit.ask("getClient");
       const { body: list } = await visit.ask("listClientSecrets");
       const secrets = list["data"] as readonly Thing[];

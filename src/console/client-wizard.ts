@@ -10,7 +10,7 @@ import { quoted } from "../text.ts";
 import { apiFields, apisOf, listAllApis, ownApiField, REPEATS, withoutApiFields } from "./client-access.ts";
 import { showConnect } from "./client-connect.ts";
 import { type Draft, isTooLong, readDraft, writeDraft } from "./client-draft.ts";
-import { CLIENTS, checkWriter, clientCrumbs, KINDS, NEW_CLIENT } from "./clients.ts";
+import { CLIENTS, clientCrumbs, KINDS, NEW_CLIENT } from "./clients.ts";
 import { type Field, faultsFor, readFields, type ShownFault, shownAgain } from "./form.ts";
 import type { ConsolePage, Visit } from "./page.ts";
 
@@ -23,9 +23,8 @@ export const wizardPages: readonly ConsolePage[] = [
   {
     path: NEW_CLIENT,
     section: "clients",
-    shows: ["listClients"],
+    shows: ["createClient"],
     async show(visit) {
-      checkWriter(visit);
       showStep(visit, {
         step: "kind",
         draft: readDraft(visit.parameter("draft")),
@@ -33,7 +32,6 @@ export const wizardPages: readonly ConsolePage[] = [
       });
     },
     async submit(visit, form) {
-      checkWriter(visit);
       const fields = kindFields(visit, undefined);
       const before = readDraft(form.field("draft"));
       const draft = { ...before, ...readFields(form, fields, false) };
@@ -43,22 +41,20 @@ export const wizardPages: readonly ConsolePage[] = [
         const kept = before?.client_type === type ? before : {};
         goOn(visit, { ...kept, client_type: type, client_name: name });
       } catch (error) {
-        showAgain(visit, form, { step: "kind", draft: before, fields, faults: faultsFor(error, fields) });
+        showAgain(visit, form, { step: "kind", draft: before, fields, faults: faultsFor(error, fields, visit.texts) });
       }
     },
   },
   {
     path: ADDRESSES,
     section: "clients",
-    shows: ["listClients"],
+    shows: ["createClient"],
     async show(visit) {
-      checkWriter(visit);
       const draft = readDraft(visit.parameter("draft"));
       if (draft === undefined) return visit.go(NEW_CLIENT);
       showStep(visit, { step: "addresses", draft, fields: addressFields(visit, draft) });
     },
     async submit(visit, form) {
-      checkWriter(visit);
       const before = readDraft(form.field("draft"));
       if (before === undefined) return visit.go(NEW_CLIENT);
       const fields = addressFields(visit, before);
@@ -71,11 +67,10 @@ export const wizardPages: readonly ConsolePage[] = [
   {
     path: ACCESS,
     section: "clients",
-    shows: ["listClients", "listApis"],
+    shows: ["createClient", "listApis"],
     does: ["createClient"],
     repeats: REPEATS,
     async show(visit) {
-      checkWriter(visit);
       const draft = readDraft(visit.parameter("draft"));
       if (draft === undefined) return visit.go(NEW_CLIENT);
       showStep(visit, { step: "access", draft, fields: await accessFields(visit, draft) });
@@ -86,7 +81,6 @@ export const wizardPages: readonly ConsolePage[] = [
 
 /** The last step: the client is made once, however often the form is sent or the answer is loaded again. */
 async function register(visit: Visit, form: Form): Promise<void> {
-  checkWriter(visit);
   const draft = readDraft(form.field("draft"));
   if (draft === undefined) return visit.go(NEW_CLIENT);
   const fields = await accessFields(visit, draft);
@@ -199,7 +193,7 @@ function addressFaults(visit: Visit, draft: Draft, fields: readonly Field[]): re
     resolveClient(parseClientInput(draft), { isDevelopment });
     return [];
   } catch (error) {
-    return faultsFor(error, fields);
+    return faultsFor(error, fields, visit.texts);
   }
 }
 

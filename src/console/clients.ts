@@ -1,6 +1,5 @@
 /** Console: the list of clients, and what every page of a client has in common. */
 import { now } from "../clock.ts";
-import { AppError } from "../errors.ts";
 import { textOf } from "./form.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
 import { type Cell, listPage } from "./table.ts";
@@ -88,11 +87,6 @@ export function stateOf({ texts }: Visit, client: Thing): Cell {
   }
   if (client["pkce_optional"] === true) return { text: texts.t("console.clients.no_pkce"), badge: "warn" };
   return { text: texts.t("console.clients.active"), badge: "good" };
-}
-
-/** A form that nobody may send is not shown to them. Throws AppError scope_missing. */
-export function checkWriter({ may }: Visit, scope: "clients:write" | "roles:write" = "clients:write"): void {
-  if (!may(scope)) throw new AppError("scope_missing", `It needs ${scope}.`);
 }
 
 function apisOf(client: Thing, { texts }: Visit): string {
