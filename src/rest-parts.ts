@@ -51,7 +51,7 @@ export function restParts(service: Service): RestParts {
 
 /** The one table of routes, verbs and scopes. */
 export function operationsOf(service: Service): readonly Operation[] {
-  const { config, users, clients, apis, roles, keys, mails, consents, sessions, revokeApp } = service;
+  const { config, users, registered: clients, apis, roles, keys, mails, consents, sessions, revokeApp } = service;
   const { recoveries, deletions } = service;
   const checkHolder = async ({ kind, id }: Holder): Promise<void> => {
     if (kind === "user" && (await users.find(id)) === undefined) throw new AppError("user_unknown");

@@ -45,6 +45,8 @@ import { sendNotice } from "./users/letter.ts";
 const VIEWS_DIR = join(ROOT_DIR, "views");
 
 export interface Service extends App {
+  /** The clients that have a row, for whoever administers them. */
+  readonly registered: App["clients"];
   readonly metrics: Metrics;
   readonly grants: GrantStore;
   readonly counters: Counters;
@@ -106,6 +108,7 @@ export async function openService(app: App): Promise<Service> {
       assets,
       catalogues,
       views,
+      registered: app.clients,
       // Signing in to the account or the console goes the way of every app.
       clients: withBuiltInClients(app.clients, { issuer: config.issuer, name: config.brandName }),
     };

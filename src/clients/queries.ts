@@ -196,7 +196,6 @@ export async function replaceClientApis(
   }
 }
 
-/** The pattern of everything that begins so; its own signs are meant literally. */
 function toRow(raw: Raw): ClientRow {
   return {
     id: raw.id,

@@ -21,7 +21,7 @@ export interface GivenConsent extends Consent {
 }
 
 /** One per app and API: more than anybody allows by hand, and no longer a page than can be shown. */
-export const CONSENTS_LISTED_MAX = 1000;
+const CONSENTS_LISTED_MAX = 1000;
 
 export interface Consents {
   find(who: { userId: string; clientId: string }): Promise<readonly Consent[]>;

@@ -1,6 +1,6 @@
 /** Console: what was counted, by client and hour. */
 import { textOf } from "./form.ts";
-import type { ConsolePage } from "./page.ts";
+import type { ConsolePage, Thing, Visit } from "./page.ts";
 import { listPage, moment } from "./table.ts";
 
 export const activityPages: readonly ConsolePage[] = [
@@ -24,7 +24,7 @@ export const activityPages: readonly ConsolePage[] = [
       { text: moment(visit, counted["hour"]), isWhole: true },
       counted["client_id"] === null
         ? { text: visit.texts.t("console.activity.nobody") }
-        : { text: textOf(counted, "client_id"), isCode: true, href: `/admin/clients/${textOf(counted, "client_id")}` },
+        : { text: textOf(counted, "client_id"), isCode: true, href: hrefOf(counted, visit) },
       { text: textOf(counted, "kind"), isCode: true },
       { text: textOf(counted, "count") },
     ],
@@ -34,3 +34,8 @@ export const activityPages: readonly ConsolePage[] = [
     }),
   }),
 ];
+
+/** The client's page, for whoever may see it. */
+function hrefOf(counted: Thing, { may }: Visit): string | undefined {
+  return may("clients:read") ? `/admin/clients/${encodeURIComponent(textOf(counted, "client_id"))}` : undefined;
+}

@@ -125,7 +125,7 @@ export const apiPages: readonly ConsolePage[] = [
     operation: "deleteApi",
     async model(visit) {
       const { texts } = visit;
-      const { body: api } = await visit.ask("getApi");
+      const { body: api, etag } = await visit.ask("getApi");
       const name = textOf(api, "name");
       const holders = await holdersOf(visit, textOf(api, "identifier"));
       return {
@@ -136,6 +136,7 @@ export const apiPages: readonly ConsolePage[] = [
         typed: name,
         submit: texts.t("console.delete_submit", { name }),
         cancel: { label: texts.t("console.keep"), href: apiHref(api) },
+        etag,
       };
     },
     done: (visit) => visit.go(APIS, "api_deleted"),
@@ -209,7 +210,7 @@ function scopeTable(
 function factsOf(api: Thing, visit: Visit): readonly { label: string; cells: readonly Cell[] }[] {
   const { texts } = visit;
   const yesNo = (name: string): Cell => ({
-    text: texts.t(api[name] === true ? "console.apis.yes" : "console.apis.no"),
+    text: texts.t(api[name] === true ? "console.yes" : "console.no"),
   });
   return [
     { label: texts.t("console.apis.identifier"), cells: [{ text: textOf(api, "identifier"), isCode: true }] },

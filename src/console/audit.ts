@@ -2,9 +2,10 @@
 import { Readable } from "node:stream";
 import { withBudget } from "../budget.ts";
 import { monotonicMs } from "../clock.ts";
+import { AppError } from "../errors.ts";
 import { textOf } from "./form.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
-import { address, type Cell, type Filter, momentTyped } from "./table.ts";
+import { address, type Cell, type Filter, momentTyped, typedIn } from "./table.ts";
 
 const SECTION = "audit";
 const AUDIT = "/admin/audit";
@@ -28,7 +29,7 @@ export const auditPages: readonly ConsolePage[] = [
     shows: ["listAuditEvents", "verifyAudit"],
     async show(visit) {
       const { texts } = visit;
-      const filters = filtersOf(visit).map((filter) => ({ ...filter, value: visit.parameter(filter.name) }));
+      const filters = filtersOf(visit).map((filter) => ({ ...filter, value: typedIn(visit, filter) }));
       const typed = Object.fromEntries(filters.map(({ name, value }) => [name, value]));
       const cursor = visit.parameter("cursor");
       const { data, next } = await visit.list("listAuditEvents", { query: { ...asked(typed), cursor, limit: ROWS } });
@@ -81,7 +82,7 @@ export const auditPages: readonly ConsolePage[] = [
   },
 ];
 
-/** Page after page, so that a trail of any length is never held; each page is asked with the rights of that moment. */
+/** Page after page, so that a trail of any length is never held; nobody goes on reading who may not any more. */
 async function* linesOf(
   visit: Visit,
   query: Readonly<Record<string, string | undefined>>,
@@ -91,6 +92,7 @@ async function* linesOf(
     if (page.text !== "") yield page.text;
     const cursor = page.next;
     if (cursor === undefined) return;
+    if (!(await visit.mayStill("audit:read"))) throw new AppError("scope_missing", "It needs audit:read.");
     page = await withBudget(PAGE_MS, () => visit.lines("exportAudit", { query: { ...query, cursor } }));
   }
 }
@@ -108,14 +110,16 @@ async function verify(visit: Visit): Promise<void> {
     faults.push(...(part["faults"] as readonly Thing[]));
     after = part["next_batch"] === undefined ? undefined : textOf(part, "next_batch");
   } while (after !== undefined && monotonicMs() - began < VERIFY_MS);
-  const title = faults.length > 0 ? "console.audit.broken" : "console.audit.whole";
+  // What an earlier press has found is not forgotten at the last one.
+  const isBroken = faults.length > 0 || visit.parameter("broken") === "yes";
+  const title = isBroken ? "console.audit.broken" : "console.audit.whole";
   const acts = [
     ...(after === undefined
       ? []
       : [
           {
             label: texts.t("console.audit.go_on"),
-            href: `${AUDIT}/verify?after=${after}`,
+            href: `${AUDIT}/verify?after=${after}${isBroken ? "&broken=yes" : ""}`,
             kind: "secondary",
             isForm: true,
           },
@@ -125,8 +129,8 @@ async function verify(visit: Visit): Promise<void> {
   visit.show(
     "console/detail",
     {
-      title: texts.t(after === undefined || faults.length > 0 ? title : "console.audit.whole_so_far"),
-      lead: texts.t(faults.length > 0 ? "console.audit.broken_lead" : "console.audit.whole_lead"),
+      title: texts.t(after === undefined || isBroken ? title : "console.audit.whole_so_far"),
+      lead: texts.t(isBroken ? "console.audit.broken_lead" : "console.audit.whole_lead"),
       crumbs: [{ label: texts.t("console.nav.audit"), href: AUDIT }],
     },
     {
@@ -134,8 +138,8 @@ async function verify(visit: Visit): Promise<void> {
         {
           title: texts.t("console.audit.checked"),
           badge: {
-            kind: faults.length > 0 ? "danger" : "good",
-            text: texts.t(faults.length > 0 ? "console.audit.is_broken" : "console.audit.is_whole"),
+            kind: isBroken ? "danger" : "good",
+            text: texts.t(isBroken ? "console.audit.is_broken" : "console.audit.is_whole"),
           },
           facts: [
             { label: texts.t("console.audit.events"), cells: [{ text: String(events) }] },

@@ -50,19 +50,21 @@ export function apiFields({ texts }: Visit, apis: readonly Thing[], held: readon
     ...apis.map((api, index): Field => {
       const holds = held.find(({ identifier }) => identifier === api["identifier"]);
       const scopes = api["scopes"] as readonly Thing[];
+      // An API may have got scopes since the client got the API: what it holds stays as it is until somebody changes it.
+      const isWhole = scopes.length === 0 || holds?.scopes.length === 0;
       return {
         ...(index === 0 ? { heading: texts.t("console.clients.apis_heading") } : {}),
         ...{ name: `${SCOPES}${textOf(api, "id")}`, kind: "choices", label: textOf(api, "name") },
         help: textOf(api, "identifier"),
-        options:
-          scopes.length === 0
-            ? [{ value: WHOLE, label: texts.t("console.clients.whole_api") }]
-            : scopes.map((scope) => ({
-                value: textOf(scope, "scope"),
-                label: textOf(scope, "scope"),
-                help: textOf(scope, "description"),
-              })),
-        value: holds === undefined ? [] : scopes.length === 0 ? [WHOLE] : holds.scopes,
+        options: [
+          ...(isWhole ? [{ value: WHOLE, label: texts.t("console.clients.whole_api") }] : []),
+          ...scopes.map((scope) => ({
+            value: textOf(scope, "scope"),
+            label: textOf(scope, "scope"),
+            help: textOf(scope, "description"),
+          })),
+        ],
+        value: holds === undefined ? [] : isWhole ? [WHOLE] : holds.scopes,
       };
     }),
     {

@@ -74,7 +74,7 @@ async function editFields(visit: Visit, client: Thing): Promise<readonly Field[]
         : []
       : apiFields(visit, apis, held);
   return [
-    { ...plain(visit, client, "client_name", "text"), isOptional: false },
+    { ...plain(client, "client_name", "text"), isOptional: false },
     ...(hasPeople ? addressFields(visit, client) : []),
     ...access,
     ...credentialFields(visit, client),
@@ -91,18 +91,18 @@ function addressFields(visit: Visit, client: Thing): readonly Field[] {
   const isSpa = client["client_type"] === "spa";
   return [
     {
-      ...plain(visit, client, "redirect_uris", "lines", texts.t("console.clients.redirects_help")),
+      ...plain(client, "redirect_uris", "lines", texts.t("console.clients.redirects_help")),
       ...{ heading: texts.t("console.clients.step_addresses"), isOptional: false },
     },
-    plain(visit, client, "post_logout_redirect_uris", "lines", texts.t("console.clients.after_logout_help")),
+    plain(client, "post_logout_redirect_uris", "lines", texts.t("console.clients.after_logout_help")),
     {
       // Origins that are taken from the redirects are left to follow them.
-      ...plain(visit, follows ? {} : client, "web_origins", "lines"),
+      ...plain(follows ? {} : client, "web_origins", "lines"),
       help: texts.t(isSpa ? "console.clients.origins_spa_help" : "console.clients.origins_help"),
     },
-    plain(visit, client, "initiate_login_uri", "url", texts.t("console.clients.initiate_help")),
-    plain(visit, client, "backchannel_logout_uri", "url", texts.t("console.clients.backchannel_help")),
-    plain(visit, client, "backchannel_logout_session_required", "check"),
+    plain(client, "initiate_login_uri", "url", texts.t("console.clients.initiate_help")),
+    plain(client, "backchannel_logout_uri", "url", texts.t("console.clients.backchannel_help")),
+    plain(client, "backchannel_logout_session_required", "check"),
   ];
 }
 
@@ -115,19 +115,19 @@ function credentialFields(visit: Visit, client: Thing): readonly Field[] {
     ? []
     : [
         {
-          ...plain(visit, client, "token_endpoint_auth_method", "choice", texts.t("console.clients.method_help")),
+          ...plain(client, "token_endpoint_auth_method", "choice", texts.t("console.clients.method_help")),
           ...{ heading: texts.t("console.clients.credentials"), isOptional: false },
           options: authMethods.map((value) => ({ value, label: value })),
         },
-        plain(visit, client, "jwks_uri", "url", texts.t("console.clients.jwks_uri_help")),
+        plain(client, "jwks_uri", "url", texts.t("console.clients.jwks_uri_help")),
         {
-          ...plain(visit, client, "jwks", "area", texts.t("console.clients.jwks_help")),
+          ...plain(client, "jwks", "area", texts.t("console.clients.jwks_help")),
           value: client["jwks"] === undefined ? "" : JSON.stringify(client["jwks"], undefined, 2),
         },
-        plain(visit, client, "introspect_apis", "lines", texts.t("console.clients.introspect_help")),
+        plain(client, "introspect_apis", "lines", texts.t("console.clients.introspect_help")),
       ];
   return type === "web"
-    ? [...asks, plain(visit, client, "pkce_optional", "check", texts.t("console.clients.pkce_help"))]
+    ? [...asks, plain(client, "pkce_optional", "check", texts.t("console.clients.pkce_help"))]
     : asks;
 }
 
@@ -138,21 +138,21 @@ function signInFields(visit: Visit, client: Thing): readonly Field[] {
   const numbers = ["default_max_age", "refresh_window", "refresh_idle", "refresh_absolute"] as const;
   return [
     {
-      ...plain(visit, client, "first_party", "check", texts.t("console.clients.first_party_help")),
+      ...plain(client, "first_party", "check", texts.t("console.clients.first_party_help")),
       heading: texts.t("console.clients.sign_ins"),
     },
-    { ...plain(visit, client, "grant_types", "choices"), options: named(choicesOf(type).grantTypes) },
+    { ...plain(client, "grant_types", "choices"), options: named(choicesOf(type).grantTypes) },
     {
-      ...plain(visit, client, "scope", "choices", texts.t("console.clients.scope_help")),
+      ...plain(client, "scope", "choices", texts.t("console.clients.scope_help")),
       ...{ options: named(OPENID_SCOPES), value: splitScope(textOf(client, "scope")) },
     },
-    plain(visit, client, "optional_scopes", "lines", texts.t("console.clients.optional_help")),
+    plain(client, "optional_scopes", "lines", texts.t("console.clients.optional_help")),
     {
-      ...plain(visit, client, "id_token_signed_response_alg", "choice"),
+      ...plain(client, "id_token_signed_response_alg", "choice"),
       ...{ options: named(ID_TOKEN_ALGORITHMS), isOptional: false },
     },
-    plain(visit, client, "require_auth_time", "check"),
-    ...numbers.map((name) => plain(visit, client, name, "number", texts.t("console.clients.seconds_help"))),
+    plain(client, "require_auth_time", "check"),
+    ...numbers.map((name) => plain(client, name, "number", texts.t("console.clients.seconds_help"))),
   ];
 }
 
@@ -160,18 +160,18 @@ function aboutFields(visit: Visit, client: Thing): readonly Field[] {
   const { texts } = visit;
   return [
     {
-      ...plain(visit, client, "client_uri", "url", texts.t("console.clients.uri_help")),
+      ...plain(client, "client_uri", "url", texts.t("console.clients.uri_help")),
       heading: texts.t("console.clients.about"),
     },
-    ...(["logo_uri", "tos_uri", "policy_uri"] as const).map((name) => plain(visit, client, name, "url")),
-    plain(visit, client, "contacts", "lines", texts.t("console.clients.contacts_help")),
-    plain(visit, client, "software_id", "text"),
-    plain(visit, client, "software_version", "text"),
+    ...(["logo_uri", "tos_uri", "policy_uri"] as const).map((name) => plain(client, name, "url")),
+    plain(client, "contacts", "lines", texts.t("console.clients.contacts_help")),
+    plain(client, "software_id", "text"),
+    plain(client, "software_version", "text"),
   ];
 }
 
 /** A field under the operation's own name, which is what the app's developer calls it. */
-function plain(_visit: Visit, client: Thing, name: string, kind: Field["kind"], help?: string): Field {
+function plain(client: Thing, name: string, kind: Field["kind"], help?: string): Field {
   return {
     name,
     kind,

@@ -63,7 +63,7 @@ export const clientPages: readonly ConsolePage[] = [
     operation: "deleteClient",
     async model(visit) {
       const { texts } = visit;
-      const { body: client } = await visit.ask("getClient");
+      const { body: client, etag } = await visit.ask("getClient");
       const name = textOf(client, "client_name");
       return {
         title: texts.t("console.delete_title", { name }),
@@ -73,6 +73,7 @@ export const clientPages: readonly ConsolePage[] = [
         typed: name,
         submit: texts.t("console.delete_submit", { name }),
         cancel: { label: texts.t("console.keep"), href: clientPath(client) },
+        etag,
       };
     },
     done: (visit) => visit.go(CLIENTS, "client_deleted"),
@@ -205,7 +206,7 @@ function factsOf({ texts }: Visit, client: Thing, names: readonly string[]) {
       return [];
     const cells: readonly Cell[] =
       typeof value === "boolean"
-        ? [{ text: texts.t(value ? "console.clients.yes" : "console.clients.no") }]
+        ? [{ text: texts.t(value ? "console.yes" : "console.no") }]
         : SECONDS.has(name)
           ? [{ text: texts.t("console.clients.seconds", { count: Number(value) }) }]
           : (Array.isArray(value) ? value.map(String) : String(value).split(" ")).map((text) => ({

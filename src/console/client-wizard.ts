@@ -90,7 +90,7 @@ async function register(visit: Visit, form: Form): Promise<void> {
     const { body: client } = await visit.ask("createClient", { once, body: await clientBody(visit, draft, body) });
     showConnect(visit, client, stepsOf(visit, "connect", draft));
   } catch (error) {
-    const faults = faultsFor(error, [...fields, ...addressFields(visit, draft)]);
+    const faults = faultsFor(error, [...fields, ...addressFields(visit, draft)], visit.texts);
     showAgain(visit, form, { step: "access", draft, fields, faults, status: (error as AppError).status });
   }
 }

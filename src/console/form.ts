@@ -173,7 +173,7 @@ const WORDS: Partial<Record<ErrorCode, { readonly words: string; readonly field?
 };
 
 /** What a refusal says, field by field. Anything that is no refusal of the request goes on up. */
-export function faultsFor(error: unknown, fields: readonly Field[], texts?: Texts): readonly ShownFault[] {
+export function faultsFor(error: unknown, fields: readonly Field[], texts: Texts): readonly ShownFault[] {
   const isOurs = !(error instanceof AppError) || (error.status >= 500 && error.code !== "mail_off");
   if (isOurs || error.code === "form_foreign") throw error;
   const { words, field: about } = WORDS[error.code] ?? {};
@@ -231,6 +231,8 @@ interface ConfirmModel {
   readonly submit: string;
   readonly isGentle?: boolean;
   readonly cancel: { readonly label: string; readonly href: string };
+  /** The version that the question is about, where the operation looks at one. */
+  readonly etag?: string;
 }
 
 /** The page that says what will happen before it does. */
@@ -245,26 +247,35 @@ export function confirmPage(row: {
   done(visit: Visit, answer: Answer): Promise<void> | void;
 }): ConsolePage {
   const { path, section, shows, operation, isDangerous = true } = row;
-  const show = (visit: Visit, model: ConfirmModel, fault?: { text: string; status: number; isOfTyped?: boolean }) => {
-    const { title, lead, crumbs, ...words } = model;
+  const show = (
+    visit: Visit,
+    model: ConfirmModel,
+    version: string,
+    fault?: { text: string; status: number; isOfTyped?: boolean },
+  ) => {
+    const { title, lead, crumbs, etag: _, ...words } = model;
     visit.show(
       "console/confirm",
       { title, ...(lead === undefined ? {} : { lead }), crumbs: crumbs ?? [], status: fault?.status ?? 200 },
-      { words: { stays: [], ...words }, fault },
+      { words: { stays: [], ...words }, version, fault },
     );
   };
   return {
     ...{ path, section, shows: [operation, ...shows], does: [operation], isDangerous },
-    show: async (visit) => show(visit, await row.model(visit)),
+    async show(visit) {
+      const model = await row.model(visit);
+      show(visit, model, model.etag ?? "");
+    },
     async submit(visit, form) {
       const model = await row.model(visit);
+      const version = form.field("version") ?? "";
       if (model.typed !== undefined && (form.field("typed") ?? "").trim() !== model.typed)
-        return show(visit, model, { text: visit.texts.t("console.type_again"), status: 400, isOfTyped: true });
+        return show(visit, model, version, { text: visit.texts.t("console.type_again"), status: 400, isOfTyped: true });
       try {
-        await row.done(visit, await visit.ask(operation, row.asked?.(visit) ?? {}));
+        await row.done(visit, await visit.ask(operation, { ifMatch: version, ...row.asked?.(visit) }));
       } catch (error) {
         const [fault] = faultsFor(error, [], visit.texts);
-        show(visit, model, { text: fault?.text ?? "", status: (error as AppError).status });
+        show(visit, model, version, { text: fault?.text ?? "", status: (error as AppError).status });
       }
     },
   };

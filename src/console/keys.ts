@@ -53,6 +53,7 @@ export const keyPages: readonly ConsolePage[] = [
     section: SECTION,
     shows: ["listKeys"],
     operation: "rotateKeys",
+    isDangerous: true,
     repeats: ["algorithms"],
     async model(visit) {
       const { texts } = visit;

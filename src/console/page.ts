@@ -6,6 +6,7 @@ import { isSameOriginPost } from "../pages/csrf.ts";
 import { languageLinks, languageOf } from "../pages/language.ts";
 import type { Catalogues, Texts } from "../pages/texts.ts";
 import type { Views } from "../pages/views.ts";
+import { checkScope } from "../rest/gate.ts";
 import type { IdempotentRequests } from "../rest/idempotency.ts";
 import type { AdminScope, Operation } from "../rest/operation.ts";
 import { etagOf, type Performed, type PerformParts, prepare } from "../rest/perform.ts";
@@ -91,6 +92,8 @@ export interface Visit {
   /** The form token of this visit. */
   readonly csrf: string;
   may(scope: AdminScope): boolean;
+  /** The same at this moment, for an answer that takes its time: false also when the session has ended since it began. */
+  mayStill(scope: AdminScope): Promise<boolean>;
   /** The one value of a parameter of the address. */
   parameter(name: string): string | undefined;
   /** Does an operation of the REST API as this administrator, with all its checks. `params` are those of the address unless given. */
@@ -116,8 +119,7 @@ export async function visitPage(ctx: Context, page: ConsolePage, parts: ConsoleP
   if (isLate && late === undefined) return redirect(ctx, signInAgain(ctx));
   const visit = visitOf(ctx, page, parts, admin);
   const [first] = page.shows;
-  if (first !== undefined && page.isForAll !== true && !visit.may(operationOf(parts, first).scope))
-    throw new AppError("scope_missing", `It needs ${operationOf(parts, first).scope}.`);
+  if (first !== undefined && page.isForAll !== true) checkScope(admin.caller, operationOf(parts, first));
   if (form === undefined) return page.show(visit);
   if (page.submit === undefined) throw new AppError("method_not_allowed");
   return isLate && late !== undefined ? late(visit, form) : page.submit(visit, form);
@@ -163,6 +165,11 @@ function visitOf(ctx: Context, page: ConsolePage, parts: ConsoleParts, admin: Ad
   const visit: Visit = {
     ...{ ctx, texts, admin, params, csrf, issuer: parts.issuer, isDevelopment: parts.isDevelopment },
     may: (scope) => admin.caller.scopes.has(scope),
+    async mayStill(scope) {
+      const signedIn = await parts.browser.signedIn(ctx);
+      if (signedIn?.sessionUid !== admin.sessionUid) return false;
+      return (await parts.rightsOf({ kind: "user", id: admin.user.id })).includes(scope);
+    },
     parameter(name) {
       const value = ctx.query[name];
       return typeof value === "string" && value !== "" && value.length <= QUERY_CHARS_MAX && !value.includes("\0")

@@ -1,4 +1,5 @@
 /** Console: roles, what they hold, and making, changing and deleting them. */
+import { listAllApis } from "./client-access.ts";
 import { confirmPage, type Field, formPage, listOf, textOf } from "./form.ts";
 import { jsonPage, without } from "./json-page.ts";
 import type { ConsolePage, Thing, Visit } from "./page.ts";
@@ -64,7 +65,7 @@ export const rolePages: readonly ConsolePage[] = [
         cancel: { label: texts.t("console.cancel"), href: ROLES },
       };
     },
-    asked: async (body, visit) => ({ body: await roleBody(body, visit) }),
+    asked: async (body, visit) => ({ body: await roleBody(body, visit, []) }),
     done: (visit, { body }) => visit.go(addressOf(body), "role_created"),
   }),
   {
@@ -121,7 +122,9 @@ export const rolePages: readonly ConsolePage[] = [
         etag,
       };
     },
-    asked: async (body, visit) => ({ body: await roleBody(body, visit) }),
+    asked: async (body, visit) => ({
+      body: await roleBody(body, visit, permissionsOf((await visit.ask("getRole")).body)),
+    }),
     done: (visit, { body }) => visit.go(addressOf(body), "saved"),
   }),
   jsonPage({
@@ -152,7 +155,7 @@ export const rolePages: readonly ConsolePage[] = [
     operation: "deleteRole",
     async model(visit) {
       const { texts } = visit;
-      const { body: role } = await visit.ask("getRole");
+      const { body: role, etag } = await visit.ask("getRole");
       const name = textOf(role, "name");
       return {
         title: texts.t("console.delete_title", { name }),
@@ -162,6 +165,7 @@ export const rolePages: readonly ConsolePage[] = [
         typed: name,
         submit: texts.t("console.delete_submit", { name }),
         cancel: { label: texts.t("console.keep"), href: addressOf(role) },
+        etag,
       };
     },
     done: (visit) => visit.go(ROLES, "role_deleted"),
@@ -170,7 +174,7 @@ export const rolePages: readonly ConsolePage[] = [
 
 async function roleFields(visit: Visit, held: readonly Permission[], description?: string): Promise<readonly Field[]> {
   const { texts } = visit;
-  const { data: apis } = await visit.list("listApis", { query: { limit: "200" } });
+  const apis = await listAllApis(visit);
   return [
     {
       ...{ name: "description", kind: "text", label: texts.t("console.description"), value: description },
@@ -193,13 +197,19 @@ async function roleFields(visit: Visit, held: readonly Permission[], description
   ];
 }
 
-/** The checkboxes of each API as the permissions that the operation takes. */
-async function roleBody(body: Readonly<Record<string, unknown>>, visit: Visit): Promise<Record<string, unknown>> {
-  const { data: apis } = await visit.list("listApis", { query: { limit: "200" } });
-  const permissions = apis.flatMap((api) => {
+/** The checkboxes of each API as the permissions that the operation takes. What it holds of an API that the form did not show stays. */
+async function roleBody(
+  body: Readonly<Record<string, unknown>>,
+  visit: Visit,
+  held: readonly Permission[],
+): Promise<Record<string, unknown>> {
+  const apis = await listAllApis(visit);
+  const ticked = apis.flatMap((api) => {
     const scopes = body[`${SCOPES}${textOf(api, "id")}`] as readonly string[];
-    return scopes.length === 0 ? [] : [{ identifier: api["identifier"], scopes }];
+    return scopes.length === 0 ? [] : [{ identifier: textOf(api, "identifier"), scopes }];
   });
+  const unseen = held.filter(({ identifier }) => !apis.some((api) => api["identifier"] === identifier));
+  const permissions = [...ticked, ...unseen];
   const { name, description } = body;
   return {
     ...(name === undefined ? {} : { name }),

@@ -119,6 +119,12 @@ export function address(
   return text === "" ? path : `${path}?${text}`;
 }
 
+/** What stands in the filter. A moment that is none is not there, so that no chip says that it filters. */
+export function typedIn(visit: Visit, { name, type }: Filter): string | undefined {
+  const value = visit.parameter(name);
+  return type === "datetime-local" && momentTyped(value) === undefined ? undefined : value;
+}
+
 /** What can be done about the thing of a row. */
 export function act(text: string, href: string, about: string): Cell {
   return { text, href, about, isWhole: true };

@@ -101,6 +101,8 @@ export const userPages: readonly ConsolePage[] = [
     shows: ["getUser"],
     operation: "updateUser",
     isChange: true,
+    // A new address is a way to a new password.
+    isDangerous: true,
     async model(visit) {
       const { texts } = visit;
       const { body: user, etag } = await visit.ask("getUser");

@@ -8,7 +8,7 @@ import { pkceChallenge, randomText } from "../secrets.ts";
 import type { Engine } from "./engine.ts";
 
 export const ACCOUNT_CLIENT_ID = "signet-account";
-export const CONSOLE_CLIENT_ID = "signet-console";
+const CONSOLE_CLIENT_ID = "signet-console";
 const ACCOUNT_RETURN_PATH = "/account/return";
 const CONSOLE_RETURN_PATH = "/admin/return";
 /** What a code looks like; the store is not asked for anything else. */

@@ -8,8 +8,7 @@ import { type Holder, type Roles, rolesAt, scopesAt } from "../roles/role.ts";
 import { isOpenIdScope, splitScope } from "../scopes.ts";
 import type { ClientTraits } from "./client-traits.ts";
 
-/** What `explain.ts` tells apart. */
-export const SCOPE_NOT_GRANTED = "requested scope is not granted to this client";
+const SCOPE_NOT_GRANTED = "requested scope is not granted to this client";
 export const SCOPE_ELSEWHERE = "requested scope belongs to another resource than the requested ones";
 
 interface ResourceServerInfo {

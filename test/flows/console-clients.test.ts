@@ -338,3 +338,37 @@ test("who may not change clients sees no way to, and gets no form", async () => 
   const support = await atConsole(here, "support", "/admin/clients");
   assert.equal(support.answer.status, 403);
 });
+
+test("an API that the client got before it had scopes stays the client's when something else is saved", async () => {
+  const { here, owner } = await ground();
+  const { browser } = owner;
+  const api = await here.service.apis.create({ identifier: "https://late.example", name: "Late", scopes: [] }, BY);
+  const id = await made(here, "Early", { apis: [{ identifier: "https://late.example", default: true }] });
+  await here.service.apis.update(api.id, { scopes: [{ scope: "late:read", description: "Read" }] }, BY);
+  const page = await browser.get(`/admin/clients/${id}/edit`);
+  const fields = { ...checked(page), client_name: "Early Bird" };
+  assert.equal((await browser.submit(page, fields, { match: 'name="version"' })).status, 303);
+  const client = await here.service.clients.find(id);
+  assert.deepEqual(
+    [client?.name, client?.apis.map(({ identifier, scopes }) => [identifier, scopes])],
+    ["Early Bird", [["https://late.example", []]]],
+  );
+});
+
+test("what was changed since the question was asked is not deleted by the answer, and what is built in is nobody's to change", async () => {
+  const { here, owner } = await ground();
+  const { browser } = owner;
+  const id = await made(here, "Doomed");
+  const question = await browser.get(`/admin/clients/${id}/delete`);
+  await here.service.clients.update(id, { contacts: ["saved@app.example"] }, BY);
+  const stale = await browser.submit(question, { typed: "Doomed" }, { match: 'name="typed"' });
+  assert.equal(stale.status, 412);
+  assert.equal((await here.service.clients.find(id))?.name, "Doomed");
+  const again = await browser.get(`/admin/clients/${id}/delete`);
+  assert.equal((await browser.submit(again, { typed: "Doomed" }, { match: 'name="typed"' })).status, 303);
+  assert.equal(await here.service.clients.find(id), undefined);
+  for (const builtIn of ["signet-console", "signet-account"]) {
+    assert.equal((await browser.get(`/admin/clients/${builtIn}`)).status, 404);
+    assert.equal((await here.call(here.tokens.owner, "GET", `/clients/${builtIn}`)).status, 404);
+  }
+});

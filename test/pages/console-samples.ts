@@ -131,7 +131,7 @@ export const consoleSamples: readonly (readonly [string, Locals])[] = [
   ["console/client-connect", { ...console, ...connect, secret: "sgn_cs_1" }],
   ["console/client-connect", { ...console, ...connect, steps: [], facts: [], next: undefined }],
   ["console/client-connect", { ...console, ...connect, frameworks: [], secret: "sgn_cs_1" }],
-  ["console/confirm", { ...console, words }],
+  ["console/confirm", { ...console, words, version: "v" }],
   [
     "console/confirm",
     { ...console, words: { ...words, isGentle: true }, fault: { text: "Type it.", isOfTyped: true } },
