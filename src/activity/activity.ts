@@ -97,7 +97,11 @@ export function createActivity({ db }: { db: Db }): Activity {
       counted = new Map();
       for (let from = 0; from < all.length; from += FLUSH_ROWS) {
         try {
-          await sql.addCounts(db, all.slice(from, from + FLUSH_ROWS).map(toRow));
+          const rows = all.slice(from, from + FLUSH_ROWS).map(toRow);
+          await db.transaction(async (tx) => {
+            await sql.addCounts(tx, rows);
+            await sql.addTotals(tx, rows);
+          });
         } catch (error) {
           for (const [key, count] of all.slice(from)) add(key, count);
           throw error;

@@ -23,6 +23,8 @@ export function wordsOf({ description, descriptions = {} }: ApiScope, language: 
 /** What is wrong with a scope's name, as the end of a sentence; undefined when an API may have it. RFC 6749 section 3.3. */
 export function scopeFault(scope: string): string | undefined {
   if (!isScopeToken(scope)) return "is not 1 to 100 printable ASCII characters without space, quote and backslash";
+  // No address can hold them: a browser takes them for the folder and the one above it (WHATWG URL, path state).
+  if (scope === "." || scope === "..") return "is no name";
   // A request mixes both kinds in one parameter: this name would be taken for OpenID Connect's.
   if (isOpenIdScope(scope)) return "is a scope of OpenID Connect";
   return undefined;

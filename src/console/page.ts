@@ -1,5 +1,6 @@
 /** A page of the console: which operations it does, who may see it, and how it is shown. The console holds no power that the REST API lacks: all it can do is ask an operation. */
 import type { Context } from "koa";
+import { sleep } from "../clock.ts";
 import { AppError } from "../errors.ts";
 import { type Form, type Repeatable, readForm } from "../http/body.ts";
 import { isSameOriginPost } from "../pages/csrf.ts";
@@ -109,6 +110,9 @@ export interface Visit {
 /** No parameter of a page is longer: the draft of a registration is the longest. */
 const QUERY_CHARS_MAX = 6000;
 
+const ONCE_MS = 200;
+const ONCE_ATTEMPTS_MAX = 15;
+
 /** Answers a request to the page. */
 export async function visitPage(ctx: Context, page: ConsolePage, parts: ConsoleParts): Promise<void> {
   const admin = await adminOrAsk(ctx, parts);
@@ -159,8 +163,18 @@ function visitOf(ctx: Context, page: ConsolePage, parts: ConsoleParts, admin: Ad
     });
     const { once: key } = asked;
     if (key === undefined) return work();
-    const request = { caller: `user:${admin.user.id}`, target: `console ${id} ${JSON.stringify(at)}` };
-    return parts.perform.idempotent.once({ ...request, key, body: JSON.stringify(asked.body ?? {}) }, work);
+    const target = `console ${id} ${JSON.stringify(at)}`;
+    const request = { caller: `user:${admin.user.id}`, target, key, body: JSON.stringify(asked.body ?? {}) };
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await parts.perform.idempotent.once(request, work);
+      } catch (error) {
+        // The second press of a button gets the answer of the first, which is all that the browser will show.
+        const isRunning = error instanceof AppError && error.code === "idempotency_running";
+        if (!isRunning || attempt === ONCE_ATTEMPTS_MAX) throw error;
+        await sleep(ONCE_MS);
+      }
+    }
   };
   const visit: Visit = {
     ...{ ctx, texts, admin, params, csrf, issuer: parts.issuer, isDevelopment: parts.isDevelopment },

@@ -13,6 +13,8 @@ interface Permission {
 const SECTION = "roles";
 const ROLES = "/admin/roles";
 const ROLE = "/admin/roles/:role";
+/** Beside the roles, since a role may be called "new". */
+const NEW_ROLE = "/admin/new-role";
 /** A field of checkboxes for each API; its scopes are what is ticked. */
 const SCOPES = "scopes_";
 const repeats = { includes: (name: string) => name.startsWith(SCOPES) };
@@ -26,7 +28,7 @@ export const rolePages: readonly ConsolePage[] = [
     frame: ({ texts, may }) => ({
       title: texts.t("console.nav.roles"),
       lead: texts.t("console.roles.lead"),
-      action: may("roles:write") ? { label: texts.t("console.roles.create"), href: `${ROLES}/new` } : undefined,
+      action: may("roles:write") ? { label: texts.t("console.roles.create"), href: NEW_ROLE } : undefined,
     }),
     head: ({ texts }) => [
       texts.t("console.roles.name"),
@@ -43,7 +45,7 @@ export const rolePages: readonly ConsolePage[] = [
     empty: ({ texts }) => ({ title: texts.t("console.roles.none"), lead: texts.t("console.roles.lead") }),
   }),
   formPage({
-    path: `${ROLES}/new`,
+    path: NEW_ROLE,
     section: SECTION,
     shows: ["listApis"],
     operation: "createRole",

@@ -32,7 +32,7 @@ function question(row: Question): ConsolePage {
     isDangerous: row.isDangerous ?? true,
     async model(visit) {
       const { texts } = visit;
-      const { body: user } = await visit.ask("getUser");
+      const { body: user, etag } = await visit.ask("getUser");
       const values = { name: nameOf(user), email: textOf(user, "email"), ...(await row.more?.(visit)) };
       return {
         title: texts.t(row.title, values),
@@ -43,6 +43,8 @@ function question(row: Question): ConsolePage {
         submit: texts.t(row.submit, values),
         isGentle: row.isGentle ?? false,
         cancel: { label: texts.t("console.users.leave"), href: userHref(user) },
+        // A second press of any other button is harmless, and finds another version.
+        ...(row.operation === "deleteUser" ? { etag } : {}),
       };
     },
     done: (visit) => visit.go(row.to ?? hrefHere(visit), row.done),

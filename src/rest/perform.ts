@@ -73,6 +73,9 @@ export async function prepare(
 ): Promise<() => Promise<Performed>> {
   const { params, caller, by, ifMatch } = request;
   checkScope(caller, operation);
+  // A condition that nobody looks at would be worse than none.
+  if (ifMatch !== "" && operation.method !== "GET" && operation.isVersioned !== true)
+    throw new AppError("request_malformed", "If-Match: this operation changes nothing that has a version.");
   const query = checkShape(queryOf(operation), request.query, { prefix: "query." }) as Record<string, string>;
   const body = bodyOf(operation, request.body);
   const holder = operation.touches?.(params);

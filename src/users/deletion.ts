@@ -6,8 +6,10 @@ import { AppError } from "../errors.ts";
 import type { Revocations } from "../revocations/revocation.ts";
 import type { Db, Queries } from "../store/db.ts";
 import { takeLock } from "../store/locks.ts";
+import { toUser } from "./columns.ts";
 import { type Letters, languageOf, sendNotice } from "./letter.ts";
 import { deleteUser, hasOtherOwner, lockRow, selectDue, updateDeletion } from "./queries.ts";
+import type { User } from "./user.ts";
 
 /** Long enough to come back from a trip or to notice a thief; short enough to be a deletion. */
 export const DELETION_DAYS = 7;
@@ -17,8 +19,8 @@ export interface Deletions {
   ask(userId: string, by: Actor): Promise<Date>;
   /** By signing in. False: nothing was asked for. */
   cancel(userId: string, by: Actor): Promise<boolean>;
-  /** At once, as an administrator does. Throws AppError user_unknown, user_last_owner. */
-  delete(userId: string, by: Actor): Promise<void>;
+  /** At once, as an administrator does. `check` sees the user under the lock. Throws AppError user_unknown, user_last_owner. */
+  delete(userId: string, by: Actor, check?: (before: User) => void): Promise<void>;
   /** Deletes whoever's wait is over; at most so many. */
   sweep(limit: number): Promise<number>;
 }
@@ -59,18 +61,24 @@ export function createDeletions(room: Room): Deletions {
         await sendNotice(tx, letters, { template: "deletion_cancelled", reader: row });
         return true;
       }),
-    delete: (userId, by) => deleteNow(room, userId, { by, isDue: false }),
+    delete: (userId, by, check) => deleteNow(room, userId, { by, isDue: false, check }),
     async sweep(limit) {
       const due = await selectDue(db, now(), limit);
-      for (const { id } of due) await deleteNow(room, id, { by: { kind: "system" }, isDue: true }).catch(leaveOwner);
+      for (const { id } of due)
+        await deleteNow(room, id, { by: { kind: "system" }, isDue: true, check: undefined }).catch(leaveOwner);
       return due.length;
     },
   };
 }
 
-async function deleteNow(room: Room, userId: string, how: { by: Actor; isDue: boolean }): Promise<void> {
+async function deleteNow(
+  room: Room,
+  userId: string,
+  how: { by: Actor; isDue: boolean; check: ((before: User) => void) | undefined },
+): Promise<void> {
   await room.db.transaction(async (tx) => {
     const row = await lockedRow(tx, userId);
+    how.check?.(toUser(row));
     // Signing in was a moment faster.
     if (how.isDue && (row.delete_at === null || row.delete_at > now())) return;
     await room.forget(tx, row.id);

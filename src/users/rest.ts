@@ -10,7 +10,7 @@ const SEARCH_CHARS_MAX = 254;
 export interface UserRestParts {
   readonly users: Users;
   readonly recoveries: { force(userId: string, by: By): Promise<unknown> };
-  readonly deletions: { delete(userId: string, by: By): Promise<void> };
+  readonly deletions: { delete(userId: string, by: By, check: (before: User) => void): Promise<void> };
   /** Throws AppError sign_up_closed, mail_off, user_email_taken, user_email_invalid, login_throttled. */
   invite(email: string, language: string, by: By): Promise<void>;
   /** What cannot be sent must not be promised. Throws AppError mail_off. */
@@ -105,9 +105,15 @@ function personOperations({ users, deletions }: UserRestParts): readonly Operati
       },
     }),
     operation({
-      ...{ ...write, id: "deleteUser", method: "DELETE", summary: "Delete a user for good, at once" },
+      ...{
+        ...write,
+        id: "deleteUser",
+        method: "DELETE",
+        summary: "Delete a user for good, at once",
+        isVersioned: true,
+      },
       async run(call) {
-        await deletions.delete((await known(users, call)).id, call.by);
+        await deletions.delete((await known(users, call)).id, call.by, call.checkVersion(presentUser));
         return {};
       },
     }),
@@ -134,11 +140,13 @@ function accessOperations({ users, recoveries, checkMail }: UserRestParts): read
 
 function switching(users: Users, verb: "disable" | "enable", summary: string): Operation {
   return operation({
-    ...{ ...write, id: `${verb}User`, method: "POST", path: `/users/{user_id}/${verb}`, summary },
+    ...{ ...write, id: `${verb}User`, method: "POST", path: `/users/{user_id}/${verb}`, summary, isVersioned: true },
     answer: userSchema,
     async run(call) {
       const { id } = await known(users, call);
-      return { body: presentUser(await users.setDisabled(id, verb === "disable", call.by)) };
+      return {
+        body: presentUser(await users.setDisabled(id, verb === "disable", call.by, call.checkVersion(presentUser))),
+      };
     },
   });
 }

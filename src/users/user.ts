@@ -57,6 +57,7 @@ type Alongside = (tx: Queries, user: User) => Promise<void>;
 /** A failure says no more than that. The id is for the audit trail and the counters, never for an answer. */
 export type SignInResult = { readonly user: User } | { readonly failed: true; readonly userId?: string };
 
+type Check = (before: User) => void;
 export interface Users {
   /** `alongside` runs in the same transaction. Throws AppError user_email_invalid, user_email_taken, user_password_refused. */
   create(input: NewUser, by: Actor, alongside?: (tx: Queries, id: string) => Promise<void>): Promise<User>;
@@ -69,9 +70,9 @@ export interface Users {
   findByEmail(email: string): Promise<User | undefined>;
   list(filter: UserFilter): Promise<UserPage>;
   /** `check` looks at the user under the lock and throws to leave it as it is. Throws AppError user_unknown and what `create` throws. A new address counts as unverified unless the change says otherwise. */
-  update(idOrEmail: string, change: UserChange, by: Actor, check?: (before: User) => void): Promise<User>;
+  update(idOrEmail: string, change: UserChange, by: Actor, check?: Check): Promise<User>;
   /** Disabling also ends all sessions and apps of the user, again if the user is disabled already. Throws AppError user_unknown, user_last_owner. */
-  setDisabled(idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User>;
+  setDisabled(idOrEmail: string, isDisabled: boolean, by: Actor, check?: Check): Promise<User>;
   /** Whoever knew the old one is signed out everywhere. `alongside` runs in the same transaction. Throws AppError user_unknown, user_password_refused. */
   setPassword(idOrEmail: string, password: string, by: Actor, alongside?: Alongside): Promise<User>;
   /** What is wrong with a new password for this person, as a field of a form tells it; undefined when it may be taken. The list of stolen ones is not asked. */
@@ -123,7 +124,7 @@ export function createUsers(options: {
     findByEmail: async (email) => toUser(await rowByEmail(room.db, email)),
     list: (filter) => listUsers(room.db, filter),
     update: (idOrEmail, change, by, check) => changeUser(room, idOrEmail, { change, by, check }),
-    setDisabled: (idOrEmail, isDisabled, by) => disableUser(room, idOrEmail, isDisabled, by),
+    setDisabled: (idOrEmail, ...change) => disableUser(room, idOrEmail, ...change),
     setPassword: (idOrEmail, password, by, alongside) => changePassword(room, { idOrEmail, password, by, alongside }),
     passwordFault: (password, of) =>
       passwordFieldFault(password, passwordContext(of.email, of.claims, room.issuerName)),
@@ -190,15 +191,14 @@ async function createFirstOwner(
 async function changeUser(
   room: Room,
   idOrEmail: string,
-  call: { change: UserChange; by: Actor; check: ((before: User) => void) | undefined },
+  { change, by, check }: { change: UserChange; by: Actor; check: Check | undefined },
 ): Promise<User> {
-  const { change, by } = call;
   const found = known(await anyRow(room.db, idOrEmail));
   const email = change.email === undefined ? undefined : checkEmail(change.email);
   return commit(room, email, async (tx) => {
     if (change.isOwner !== undefined) await takeLock(tx, "owners");
     const row = known(await lockRow(tx, found.id));
-    call.check?.(toUser(row));
+    check?.(toUser(row));
     const at = now();
     const next = changedColumns(row, change, email);
     const fields = [...next.fields];
@@ -213,17 +213,17 @@ async function changeUser(
   });
 }
 
-async function disableUser(room: Room, idOrEmail: string, isDisabled: boolean, by: Actor): Promise<User> {
+async function disableUser(room: Room, ...given: Parameters<Users["setDisabled"]>): Promise<User> {
+  const [idOrEmail, isDisabled, by, check] = given;
   const found = known(await anyRow(room.db, idOrEmail));
   const user = await commit(room, undefined, async (tx) => {
     await takeLock(tx, "owners");
     const row = known(await lockRow(tx, found.id));
+    check?.(toUser(row));
     if (isDisabled) await room.revocations.write(tx, { kind: "user", id: row.id });
     if (isDisabled === (row.disabled_at !== null)) return row;
-    const at = now();
-    const write = (): Promise<void> => updateDisabled(tx, row.id, isDisabled ? at : null, at);
-    if (isDisabled) await removeOwner(tx, row, write);
-    else await write();
+    const write = (at = now()): Promise<void> => updateDisabled(tx, row.id, isDisabled ? at : null, at);
+    await (isDisabled ? removeOwner(tx, row, write) : write());
     await room.record(tx, event(isDisabled ? "user.disabled" : "user.enabled", by, row.id, {}));
     return known(await findRow(tx, row.id));
   });

@@ -60,7 +60,7 @@ test("somebody without a role is told so, and a session alone does not open the 
 
 test("a form from elsewhere, without a token or with another session's is refused (T-API-9)", async () => {
   const here = await ground();
-  const { browser, answer } = await atConsole(here, "owner", "/admin/roles/new");
+  const { browser, answer } = await atConsole(here, "owner", "/admin/new-role");
   const fields = { name: "from-elsewhere", description: "x" };
   for (const headers of [
     { origin: "https://evil.example" },
@@ -70,7 +70,7 @@ test("a form from elsewhere, without a token or with another session's is refuse
   ])
     assert.equal((await browser.submit(answer, fields, { headers, match: 'name="version"' })).status, 403);
   assert.equal((await browser.submit(answer, { ...fields, csrf: "" }, { match: 'name="version"' })).status, 403);
-  const other = await atConsole(here, "owner", "/admin/roles/new");
+  const other = await atConsole(here, "owner", "/admin/new-role");
   const foreign = /name="csrf" value="([^"]+)"/.exec(other.answer.text)?.[1] ?? "";
   assert.equal((await browser.submit(answer, { ...fields, csrf: foreign }, { match: 'name="version"' })).status, 403);
   assert.equal(await here.service.roles.find("from-elsewhere"), undefined);

@@ -387,6 +387,39 @@ test("a secret is in one answer and in no other; it is added beside the old one,
     for (const text of texts) assert.ok(!text.includes(secret), "never shown again");
 });
 
+test("If-Match holds for whatever has a version, and is refused where nothing has one (T-API-12)", async () => {
+  const { call, tokens, createUser, service } = await ground();
+  const id = await createUser("versioned@lindqvist.example");
+  const read = await call(tokens.owner, "GET", `/users/${id}`);
+  await service.users.update(id, { claims: { nickname: "Changed" } }, BY);
+  const [stale, wild] = [String(read.headers["etag"]), '"nonsense"'];
+  for (const match of [stale, wild])
+    for (const [method, path] of [
+      ["POST", `/users/${id}/disable`],
+      ["DELETE", `/users/${id}`],
+    ] as const)
+      isProblem(await call(tokens.owner, method, path, { headers: { "if-match": match } }), 412, "version_changed");
+  assert.equal((await service.users.find(id))?.isDisabled, false);
+  const there = (await service.apis.find(API))?.id;
+  const without = await call(tokens.owner, "PUT", `/apis/${there}/scopes/extra`, {
+    body: { description: "Extra" },
+    headers: { "if-match": wild },
+  });
+  isProblem(without, 400, "request_malformed");
+  const fresh = await call(tokens.owner, "GET", `/users/${id}`);
+  const gone = await call(tokens.owner, "DELETE", `/users/${id}`, {
+    headers: { "if-match": String(fresh.headers["etag"]) },
+  });
+  assert.equal(gone.status, 204, gone.text);
+  for (const scope of [".", ".."])
+    isProblem(
+      await call(tokens.owner, "POST", "/apis", {
+        body: { identifier: "https://dots.example", name: "Dots", scopes: [{ scope, description: "x" }] },
+      }),
+      400,
+    );
+});
+
 test("a POST that is sent again is not done again, and the second of two administrators is told so (T-API-12)", async () => {
   const { call, tokens, service } = await ground();
   const headers = { "idempotency-key": "once-1" };

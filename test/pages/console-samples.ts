@@ -9,7 +9,7 @@ const frame = {
   title: "Roles",
   lead: "What roles are.",
   crumbs: [{ label: "Roles", href: "/admin/roles" }],
-  action: { label: "Create a role", href: "/admin/roles/new" },
+  action: { label: "Create a role", href: "/admin/new-role" },
   second: { label: "Invite somebody", href: "/admin/users/invite" },
   groups: [
     { items: [{ label: "Overview", href: "/admin", isCurrent: false }] },
@@ -41,7 +41,7 @@ const table = {
     ],
   ],
 };
-const empty = { title: "Nothing yet", lead: "Make one.", action: { label: "Make one", href: "/admin/roles/new" } };
+const empty = { title: "Nothing yet", lead: "Make one.", action: { label: "Make one", href: "/admin/new-role" } };
 const filters = [
   { name: "query", label: "Name", value: "Harbor", without: "/admin/clients" },
   { name: "state", label: "State", options: [{ value: "sent", label: "Sent" }], value: undefined, without: "/admin" },
