@@ -84,6 +84,9 @@ test("the first owner registers an API and an app, sees its sign-ins, reads the 
   const trail = (await page.locator("main").textContent()) ?? "";
   for (const name of ["client.created", "client.updated"]) assert.ok(trail.includes(name), `${name} in: ${trail}`);
 
+  await page.goto(`${issuer}/admin/audit?subject=${journey.userId}`);
+  assert.match((await page.locator("main").textContent()) ?? "", /sign_in\.succeeded/);
+
   await page.goto(`${issuer}/admin/clients/${app.client.id}/secrets/new`);
   await page.locator('main form[method="post"] [type="submit"]').first().click();
   await page.waitForSelector("code.copy-value");
@@ -97,6 +100,17 @@ test("the first owner registers an API and an app, sees its sign-ins, reads the 
       .post("/token", { grant_type: "refresh_token", refresh_token: "x" }, { authorization: `Basic ${basic}` });
     assert.equal(answer.json()["error"], "invalid_grant", "both secrets are good for the overlap");
   }
+
+  await page.goto(`${issuer}/admin/clients/${app.client.id}`);
+  await page.locator('a[href*="/secrets/"][href$="/expire"]').first().click();
+  await page.check('[name="expires_in"][value="0"]');
+  await page.locator('main form[method="post"] [type="submit"]').first().click();
+  await page.waitForSelector('[role="status"]');
+  const old = Buffer.from(`${app.client.id}:${app.client.secret}`).toString("base64");
+  const ended = await journey
+    .client()
+    .post("/token", { grant_type: "refresh_token", refresh_token: "x" }, { authorization: `Basic ${old}` });
+  assert.equal(ended.json()["error"], "invalid_client", "the old secret has ended");
 
   await page.goto(`${issuer}/admin/clients/${app.client.id}/disable`);
   await page.locator('main form[method="post"] [type="submit"]').first().click();
