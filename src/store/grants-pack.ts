@@ -28,7 +28,12 @@ const NAMES = [
   "sid",
   "x5t#S256",
 ];
-/** Words of scopes, grant types, ways to sign in (RFC 8176) and their contexts, one byte each. Only ever appended to. */
+/** What nearly every family holds: an entry of one byte, whose place follows those of the names. Only ever appended to, and together with the names at most 31. */
+const USUAL = [
+  ["acr", "urn:signet:acr:1fa"],
+  ["kind", "RefreshToken"],
+] as const;
+/** Words of scopes, grant types and ways to sign in (RFC 8176), one byte each. Only ever appended to. */
 const WORDS = [
   "openid",
   "profile",
@@ -46,7 +51,6 @@ const WORDS = [
   "hwk",
   "swk",
   "user",
-  "urn:signet:acr:1fa",
 ];
 /** Moments near the one at which the token was issued, which comes before them: later than it by so much, or earlier. */
 const LATER = new Set(["exp"]);
@@ -109,6 +113,11 @@ export function unpack(packed: Buffer): JsonObject {
   while (cursor.at < packed.length) {
     const head = readByte(cursor);
     const place = head & NAME_MASK;
+    const usual = place > NAMES.length ? USUAL[place - NAMES.length - 1] : undefined;
+    if (usual !== undefined) {
+      payload[usual[0]] = usual[1];
+      continue;
+    }
     const name = place === 0 ? (JSON.parse(readText(cursor)) as string) : NAMES[place - 1];
     if (name === undefined) throw new Error("a packed record has an unknown name");
     const type = head >> NAME_BITS;
@@ -122,7 +131,9 @@ export function unpack(packed: Buffer): JsonObject {
 }
 
 function writeEntry(cursor: Cursor, name: string, value: unknown): void {
-  if (value === true) writeHead(cursor, name, TRUE);
+  const usual = USUAL.findIndex((entry) => entry[0] === name && entry[1] === value);
+  if (usual !== -1) writeByte(cursor, (TRUE << NAME_BITS) | (NAMES.length + 1 + usual));
+  else if (value === true) writeHead(cursor, name, TRUE);
   else if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX) {
     writeNumber(cursor, name, value);
   } else if (typeof value === "string" && !SURROGATE.test(value)) writeString(cursor, name, value);

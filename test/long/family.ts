@@ -13,20 +13,21 @@ const FAMILY_BYTES_MAX = 400;
 const SAMPLE_EVERY = 250;
 const WINDOW_MS = 10_000;
 /** No record lives longer than the longest Grant, and its tolerance. */
-const TTL_SECONDS_MAX = 91 * 86_400;
+const TTL_SECONDS_MAX = 92 * 86_400;
 const TOLERANCE_SECONDS = 15;
 const DAY_SECONDS = 86_400;
 /**
  * Redis counts by the machine's own clock, which nobody can shift: so what every key has left is held against what it may have. A session of
- * twelve hours, its pointer and its place in the lists outlive it by as much again, a day at most; a Grant lives as long as the longest family.
+ * twelve hours, its pointer and its place in the lists outlive it by as much again, a day at most; a Grant outlives the longest family by an hour, and
+ * by the day after which the next visit prolongs it.
  */
 const TTL_SECONDS_BY_MODEL: Readonly<Record<string, number>> = {
   ".f": 14 * DAY_SECONDS + TOLERANCE_SECONDS,
-  Grant: 90 * DAY_SECONDS + TOLERANCE_SECONDS,
+  Grant: 91 * DAY_SECONDS + 3600 + TOLERANCE_SECONDS,
   ".s": DAY_SECONDS / 2 + TOLERANCE_SECONDS,
   ".sid": DAY_SECONDS + 2 * TOLERANCE_SECONDS,
-  ".of-user": 91 * DAY_SECONDS,
-  ".of-client": 91 * DAY_SECONDS,
+  ".of-user": 92 * DAY_SECONDS,
+  ".of-client": 92 * DAY_SECONDS,
   // One for all of Redis, by which an older state that was put back is known.
   epoch: DAY_SECONDS,
 };

@@ -19,6 +19,8 @@ const NAMES = [
   "",
   "é",
   "a b",
+  "acr",
+  "kind",
 ];
 const UUID = "0f8fad5b-d9cb-469f-a165-70867728950e";
 
@@ -45,6 +47,8 @@ test("every JSON object comes back as JSON would give it", () => {
     () => 1_700_000_000 + random(2 ** 25) - 2 ** 24,
     () => UUID,
     () => UUID.toUpperCase(),
+    () => "urn:signet:acr:1fa",
+    () => "RefreshToken",
   ];
   for (let round = 0; round < 5000; round += 1) {
     const entries = Array.from({ length: random(8) }, () => [
